@@ -1,0 +1,183 @@
+//! Every change as a value: the envelope that travels in the log, and the commands within.
+
+use serde::{Deserialize, Serialize};
+
+use crate::image::{
+    Attributes, ImageId, Location, ManifestRef, MemberStatus, Timestamp, UploadId, Version,
+};
+use crate::status::Status;
+
+/// The version of the encoding of [`Envelope`]; a node refuses to apply what it does not know.
+pub const COMMAND_FORMAT: u8 = 1;
+
+/// A command's unique id. Proposing the same id again applies nothing and answers the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CommandId {
+    /// The proposing process (its incarnation).
+    pub client: u128,
+    /// Grows by one per command of that process.
+    pub sequence: u64,
+}
+
+/// What travels in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Unique.
+    pub id: CommandId,
+    /// Raft id of the proposer.
+    pub proposer: u64,
+    /// The proposer's wall clock. The machine's time is the largest it has seen.
+    pub time: Timestamp,
+    /// What to do.
+    pub command: Command,
+}
+
+/// One change. Variants are only ever appended: their order is the encoding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Makes a queued image.
+    CreateImage {
+        /// Chosen by the client or the proposer.
+        id: ImageId,
+        /// As validated by the proposer.
+        attributes: Attributes,
+    },
+    /// Replaces all attributes of an image, if it is still at `expected`.
+    UpdateImage {
+        /// Which.
+        id: ImageId,
+        /// The version that the proposer read.
+        expected: Version,
+        /// The whole new set.
+        attributes: Attributes,
+    },
+    /// Removes the record, queues its data for the reaper, keeps the id taken.
+    DeleteImage {
+        /// Which.
+        id: ImageId,
+        /// `Some`: only if it is still at this version.
+        expected: Option<Version>,
+    },
+    /// Moves between active and deactivated; a move to where it is already is no error.
+    SetStatus {
+        /// Which.
+        id: ImageId,
+        /// `Active` or `Deactivated`.
+        to: Status,
+    },
+    /// Adds a tag; present already is no error.
+    AddTag {
+        /// Which.
+        id: ImageId,
+        /// The tag.
+        tag: String,
+        /// Tags at most; `None`: unlimited.
+        quota: Option<u64>,
+    },
+    /// Removes a tag.
+    RemoveTag {
+        /// Which.
+        id: ImageId,
+        /// The tag.
+        tag: String,
+    },
+    /// Shares a shared image with a project (pending).
+    AddMember {
+        /// Which.
+        id: ImageId,
+        /// The project.
+        member: String,
+        /// Members at most; `None`: unlimited.
+        quota: Option<u64>,
+    },
+    /// Answers for a project.
+    SetMemberStatus {
+        /// Which.
+        id: ImageId,
+        /// The project.
+        member: String,
+        /// Its answer.
+        status: MemberStatus,
+    },
+    /// Ends the sharing with a project.
+    RemoveMember {
+        /// Which.
+        id: ImageId,
+        /// The project.
+        member: String,
+    },
+    /// queued → saving, with a reservation.
+    BeginUpload {
+        /// Which.
+        id: ImageId,
+        /// This attempt.
+        upload: UploadId,
+        /// The receiving node.
+        node: u64,
+        /// Its process.
+        incarnation: u128,
+        /// The receiving store.
+        store: String,
+        /// Bytes to reserve: the declared size, or 0.
+        reserve: u64,
+        /// The owner's bytes at most, this reservation included; `None`: unlimited.
+        quota: Option<u64>,
+        /// Lease.
+        lease_until: Timestamp,
+    },
+    /// Raises the reservation and renews the lease.
+    ExtendUpload {
+        /// Which.
+        id: ImageId,
+        /// This attempt.
+        upload: UploadId,
+        /// Bytes reserved in all.
+        reserve: u64,
+        /// As in `BeginUpload`.
+        quota: Option<u64>,
+        /// Lease.
+        lease_until: Timestamp,
+    },
+    /// saving → active, once the data is durable in the store.
+    FinishUpload {
+        /// Which.
+        id: ImageId,
+        /// This attempt.
+        upload: UploadId,
+        /// What was stored.
+        data: UploadedData,
+        /// The owner's bytes at most; checked against the true size.
+        quota: Option<u64>,
+    },
+    /// saving → queued; the proposer has removed the data.
+    AbortUpload {
+        /// Which.
+        id: ImageId,
+        /// This attempt.
+        upload: UploadId,
+    },
+    /// The reaper removed this data from its store.
+    DataReaped {
+        /// [`crate::image::PendingDelete::sequence`]
+        sequences: Vec<u64>,
+    },
+}
+
+/// What an upload put in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadedData {
+    /// Bytes.
+    pub size: u64,
+    /// From inspection.
+    pub virtual_size: Option<u64>,
+    /// MD5, hex.
+    pub checksum: String,
+    /// Name of the configured hash.
+    pub os_hash_algo: String,
+    /// That hash, hex.
+    pub os_hash_value: String,
+    /// Chunk names.
+    pub manifest: ManifestRef,
+    /// Where it lies.
+    pub location: Location,
+}

@@ -1,0 +1,112 @@
+//! What a command came to: data, the same on every node. A disk that fails is not here; that is a
+//! fault and stops the node.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    image::{Image, Member, Version},
+    status::Status,
+};
+
+/// The answer to one command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The image as it is now.
+    Image(Box<Image>),
+    /// The member as it is now.
+    Member(Member),
+    /// Done, nothing to show.
+    Done,
+    /// Refused.
+    Rejected(Rejection),
+}
+
+/// Why a command was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Rejection {
+    /// No such image (or deleted).
+    #[error("image not found")]
+    ImageNotFound,
+    /// The id is in use, or was.
+    #[error("image id is already taken")]
+    IdTaken,
+    /// Somebody else changed the image first.
+    #[error("the image has changed (it is at version {current})")]
+    VersionConflict {
+        /// Where it is now.
+        current: Version,
+    },
+    /// The table of image-api 2.4 has no such move.
+    #[error("image status may not change from {} to {}", from.as_str(), to.as_str())]
+    ForbiddenMove {
+        /// Where it is.
+        from: Status,
+        /// Where it was to go.
+        to: Status,
+    },
+    /// The image is protected from deletion.
+    #[error("image is protected and cannot be deleted")]
+    Protected,
+    /// Formats must be set before data arrives.
+    #[error("disk_format and container_format must be set before data is uploaded")]
+    FormatsUnset,
+    /// Formats of an image with data do not change.
+    #[error("disk_format and container_format can only be changed while the image is queued")]
+    FormatsFrozen,
+    /// The owner's storage quota.
+    #[error("storage quota exceeded: {used} bytes in use, {requested} requested, {limit} allowed")]
+    StorageQuota {
+        /// In use and reserved, without this.
+        used: u64,
+        /// Asked for.
+        requested: u64,
+        /// Allowed.
+        limit: u64,
+    },
+    /// A count quota.
+    #[error("{what} limit exceeded: {attempted} attempted, {limit} allowed")]
+    CountQuota {
+        /// `tag` or `member`.
+        what: CountedThing,
+        /// Would be.
+        attempted: u64,
+        /// Allowed.
+        limit: u64,
+    },
+    /// Only shared images have members.
+    #[error("only shared images have members")]
+    NotShared,
+    /// Shared with that project already.
+    #[error("the image is already shared with this project")]
+    MemberExists,
+    /// Not shared with that project.
+    #[error("member not found")]
+    MemberNotFound,
+    /// No such tag.
+    #[error("tag not found")]
+    TagNotFound,
+    /// The upload is no longer the image's own (deleted, aborted, lease lost).
+    #[error("the upload was abandoned")]
+    UploadLost,
+    /// The machine does not know the command: it was proposed by a newer node.
+    #[error("unknown command")]
+    UnknownCommand,
+}
+
+/// What a [`Rejection::CountQuota`] counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CountedThing {
+    /// Tags of an image.
+    Tag,
+    /// Members of an image.
+    Member,
+}
+
+impl std::fmt::Display for CountedThing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tag => "image_tag_quota",
+            Self::Member => "image_member_quota",
+        })
+    }
+}
