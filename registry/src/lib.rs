@@ -44,11 +44,68 @@ pub enum Error {
 /// Shorthand.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Settings of the registry.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Directory of the log and the tables.
+    pub dir: std::path::PathBuf,
+    /// The group below.
+    pub replication: glimpse_replication::Config,
+    /// Command ids remembered for deduplication; the oldest are forgotten first.
+    pub dedup_entries: u64,
+    /// How long an upload stays alive without a sign of life, in the log's time.
+    pub upload_lease: std::time::Duration,
+    /// Bytes of redb's page cache.
+    pub table_cache_bytes: usize,
+    /// This process: random, never used before.
+    pub incarnation: u128,
+}
+
+/// Why the registry does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The group or its log.
+    #[error(transparent)]
+    Replication(#[from] glimpse_replication::StartError),
+    /// The tables.
+    #[error("tables: {0}")]
+    Tables(String),
+    /// The tables are of a format that this program does not know; untouched.
+    #[error("table format version {found} is unknown (this program knows {known})")]
+    Format {
+        /// On disk.
+        found: u32,
+        /// Known.
+        known: u32,
+    },
+}
+
 /// A handle on the registry; cheap to clone.
 #[derive(Clone)]
 pub struct Registry {}
 
 impl Registry {
+    /// Opens or makes the registry of a node on real disks, replays what the tables lack, and
+    /// starts its group.
+    pub fn open(
+        config: Config,
+        clock: Arc<dyn glimpse_replication::Clock>,
+    ) -> Result<Self, OpenError> {
+        let _ = (config, clock);
+        Ok(Self {})
+    }
+    /// Ends it in order: pending answers, checkpoint, thread.
+    pub async fn stop(&self) -> Result<()> {
+        std::future::pending().await
+    }
+    /// Resolves when the registry has stopped on a fault, with the reason.
+    pub async fn faulted(&self) -> String {
+        std::future::pending().await
+    }
+    /// What the group says of itself.
+    pub fn status(&self) -> glimpse_replication::Status {
+        glimpse_replication::Status::default()
+    }
     /// Proposes a command under a fresh id and waits for its outcome.
     pub async fn propose(&self, command: Command) -> Result<Outcome> {
         let _ = command;

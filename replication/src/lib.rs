@@ -130,3 +130,108 @@ impl fmt::Display for Config {
         write!(f, "raft id {}", self.raft_id)
     }
 }
+
+pub mod disk;
+pub mod transport;
+
+/// The seams through which the world reaches the group.
+pub struct Seams {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Where the log lives.
+    pub disk: Arc<dyn disk::Disk>,
+    /// How messages reach the peers. May drop, never blocks.
+    pub transport: Box<dyn transport::Transport>,
+}
+
+/// Why a group does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log cannot be read or written.
+    #[error("log: {0}")]
+    Io(#[from] std::io::Error),
+    /// The log is damaged in a place where no power cut can damage it: acknowledged writes may be
+    /// lost, so nothing is touched.
+    #[error("the log is damaged: {0}")]
+    Damaged(String),
+    /// The log is of a format that this program does not know; untouched.
+    #[error("log format version {found} is unknown (this program knows {known})")]
+    Format {
+        /// On disk.
+        found: u32,
+        /// Known.
+        known: u32,
+    },
+    /// The machine failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// A handle on a running group; cheap to clone.
+pub struct Handle<O> {
+    _outcome: std::marker::PhantomData<fn() -> O>,
+}
+
+impl<O> Clone for Handle<O> {
+    fn clone(&self) -> Self {
+        Self {
+            _outcome: std::marker::PhantomData,
+        }
+    }
+}
+
+/// What a group says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Raft term.
+    pub term: u64,
+    /// Raft id of the leader; 0: none known.
+    pub leader: u64,
+    /// Whether this node leads.
+    pub leads: bool,
+    /// Committed up to here.
+    pub committed: LogIndex,
+    /// Applied up to here.
+    pub applied: LogIndex,
+    /// Durable in the machine up to here.
+    pub durable: LogIndex,
+    /// First index still in the log.
+    pub first: LogIndex,
+    /// Why it has stopped, if it has.
+    pub stopped: Option<String>,
+}
+
+/// Starts the group on its named thread. A first start bootstraps a group of this one voter.
+pub fn start<M: StateMachine>(
+    config: Config,
+    seams: Seams,
+    machine: M,
+) -> Result<Handle<M::Outcome>, StartError> {
+    let _ = (config, seams, machine);
+    Err(StartError::Damaged("not built yet".to_owned()))
+}
+
+impl<O: Send + 'static> Handle<O> {
+    /// Proposes a command and waits until it is applied here.
+    pub async fn propose(&self, command: Bytes) -> Result<O, Unavailable> {
+        let _ = command;
+        std::future::pending().await
+    }
+    /// Waits until this node has applied every write acknowledged before the call (ReadIndex;
+    /// whoever waits shares one round). Returns the index applied.
+    pub async fn read_index(&self) -> Result<LogIndex, Unavailable> {
+        std::future::pending().await
+    }
+    /// What the group says of itself.
+    pub fn status(&self) -> Status {
+        Status::default()
+    }
+    /// Resolves when the group has stopped on a fault, with the reason.
+    pub async fn faulted(&self) -> String {
+        std::future::pending().await
+    }
+    /// Ends the group in order: answers who waits, checkpoints the machine, joins the thread.
+    pub async fn stop(&self) -> Result<(), Fault> {
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,61 @@
+//! What every handler and worker of one node shares.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use glimpse_cache::{Cache, Manifests};
+use glimpse_registry::Registry;
+use glimpse_store::Store;
+
+use crate::{config::Config, metrics::Metrics, policy::Policy};
+
+/// The parts of a running node. Built once by the node, shared as `Arc<App>`.
+pub struct App {
+    /// As read at start.
+    pub config: Arc<Config>,
+    /// Metadata.
+    pub registry: Registry,
+    /// Chunks.
+    pub cache: Arc<Cache>,
+    /// Manifest bodies.
+    pub manifests: Arc<Manifests>,
+    /// The repositories by their configured names.
+    pub stores: Stores,
+    /// Who may do what.
+    pub policy: Arc<Policy>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Bounds uploads in progress (`limits.concurrent_uploads`); `try_acquire` and answer 503
+    /// with Retry-After when none is left.
+    pub upload_slots: Arc<tokio::sync::Semaphore>,
+    /// Bounds downloads in progress (`limits.concurrent_downloads`), likewise.
+    pub download_slots: Arc<tokio::sync::Semaphore>,
+}
+
+/// One configured repository.
+#[derive(Clone)]
+pub struct NamedStore {
+    /// `[[stores]] name`
+    pub name: String,
+    /// `[[stores]] description`
+    pub description: String,
+    /// Higher is tried first.
+    pub weight: i64,
+    /// The driver.
+    pub store: Arc<dyn Store>,
+}
+
+/// The configured repositories.
+#[derive(Clone)]
+pub struct Stores {
+    /// By name.
+    pub by_name: BTreeMap<String, NamedStore>,
+    /// Name of the default one; always in `by_name`.
+    pub default: String,
+}
+
+impl Stores {
+    /// The store of that name.
+    pub fn get(&self, name: &str) -> Option<&NamedStore> {
+        self.by_name.get(name)
+    }
+}

@@ -1,0 +1,1 @@
+//! Image data in and out: the upload pipeline and the download stream.

@@ -1,0 +1,1 @@
+//! Pure functions from HTTP headers to decisions.

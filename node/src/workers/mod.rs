@@ -1,0 +1,1 @@
+//! Background work: one trait, one runner, one file per worker.
