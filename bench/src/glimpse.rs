@@ -1,0 +1,191 @@
+//! Our own side: the release binary on a data directory, and the filling of a large registry.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use glimpse_registry::{
+    Registry,
+    image::{Attributes, ImageId, Visibility},
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    Options,
+    api::Api,
+    process::{self, Process},
+};
+
+/// A running node.
+pub(crate) struct Glimpse {
+    pub(crate) process: Process,
+    pub(crate) api: Api,
+}
+
+impl Glimpse {
+    /// Starts the release binary on `data`, with every setting at its default but the addresses.
+    pub(crate) fn start(options: &Options, data: &Path) -> Result<Self> {
+        let port = process::free_port()?;
+        let mut glimpse = Self {
+            process: spawn(options, data, port)?,
+            api: Api { port },
+        };
+        glimpse.process.wait_port(port, Duration::from_secs(60))?;
+        glimpse.api.get("/v2/images?limit=1")?;
+        Ok(glimpse)
+    }
+
+    /// Kills it, starts it again, and returns the seconds to the first correct answer.
+    pub(crate) fn restart(&mut self, options: &Options, data: &Path, path: &str) -> Result<f64> {
+        self.process.kill();
+        let begin = std::time::Instant::now();
+        self.process = spawn(options, data, self.api.port)?;
+        self.process
+            .wait_port(self.api.port, Duration::from_secs(120))?;
+        self.api.get(path)?;
+        Ok(begin.elapsed().as_secs_f64())
+    }
+}
+
+fn spawn(options: &Options, data: &Path, port: u16) -> Result<Process> {
+    std::fs::create_dir_all(data)?;
+    let config = data.with_extension("toml");
+    std::fs::write(
+        &config,
+        format!(
+            "[node]\ndata_dir = {data:?}\n[api]\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:{}\"\n",
+            process::free_port()?
+        ),
+    )?;
+    let mut command = Command::new(&options.glimpse);
+    command.arg("serve").arg("--config").arg(&config);
+    Process::start(command, &data.with_extension("log"))
+}
+
+/// A data directory with `count` images, made through the registry itself (the same log and
+/// tables as a running node writes); kept for later runs.
+pub(crate) fn filled(options: &Options, count: usize) -> Result<PathBuf> {
+    let data = options.dir.join(format!("glimpse-{count}"));
+    let done = data.with_extension("filled");
+    if done.exists() {
+        return Ok(data);
+    }
+    println!("filling a registry with {count} images");
+    let _ = std::fs::remove_dir_all(&data);
+    // A first start lays the directory out.
+    let mut node = Glimpse::start(options, &data)?;
+    node.process.stop();
+    fill(&data.join("registry"), count)?;
+    std::fs::write(done, b"")?;
+    Ok(data)
+}
+
+struct SystemClock(std::time::Instant);
+
+impl glimpse_replication::Clock for SystemClock {
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+    fn wall(&self) -> Duration {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default()
+    }
+}
+
+/// Clients that wait for one group commit together.
+const FILLERS: usize = 256;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
+async fn fill(dir: &Path, count: usize) -> Result<()> {
+    let replication = glimpse_replication::Config {
+        raft_id: 1,
+        tick: Duration::from_millis(100),
+        election_ticks: 10,
+        heartbeat_ticks: 1,
+        queue: 4096,
+        max_batch: 512,
+        max_batch_bytes: 8 << 20,
+        max_command_bytes: 1 << 20,
+        timeout: Duration::from_secs(60),
+        checkpoint_bytes: 256 << 20,
+        checkpoint_interval: Duration::from_secs(60),
+        keep_entries: 1000,
+        segment_bytes: 64 << 20,
+    };
+    let config = glimpse_registry::Config {
+        dir: dir.to_owned(),
+        replication,
+        dedup_entries: 10_000,
+        upload_lease: Duration::from_secs(60),
+        table_cache_bytes: 512 << 20,
+        incarnation: uuid::Uuid::new_v4().as_u128(),
+    };
+    let registry = Registry::open(config, Arc::new(SystemClock(std::time::Instant::now())))?;
+    let mut running = JoinSet::new();
+    for i in 0..count {
+        if running.len() >= FILLERS {
+            running.join_next().await.context("no filler")???;
+        }
+        let registry = registry.clone();
+        let id = ImageId(*uuid::Uuid::new_v4().as_bytes());
+        running.spawn(async move {
+            registry
+                .create_image(id, attributes(i, count))
+                .await
+                .map(drop)
+                .map_err(anyhow::Error::from)
+        });
+    }
+    while let Some(done) = running.join_next().await {
+        done??;
+    }
+    registry.stop().await?;
+    Ok(())
+}
+
+/// Images that carry all three of the marks that `list-flat` filters by.
+const ALL_THREE: usize = 30;
+
+/// Image `i` of `count`: each of three marks is on one in ninety, all three on [`ALL_THREE`].
+fn attributes(i: usize, count: usize) -> Attributes {
+    let all = i % (count / ALL_THREE) == 0 && i / (count / ALL_THREE) < ALL_THREE;
+    let marked = |rest: usize| all || i % 90 == rest;
+    let mut properties = BTreeMap::from([("architecture".to_owned(), Some("x86_64".to_owned()))]);
+    if marked(1) {
+        properties.insert("os_distro".to_owned(), Some("debian".to_owned()));
+    }
+    if marked(2) {
+        properties.insert("hw_disk_bus".to_owned(), Some("scsi".to_owned()));
+    }
+    Attributes {
+        name: Some(format!("image-{i}")),
+        visibility: if i % 4 == 0 {
+            Visibility::Public
+        } else {
+            Visibility::Shared
+        },
+        protected: false,
+        os_hidden: false,
+        owner: Some(format!("project-{}", i % 100)),
+        disk_format: Some("qcow2".to_owned()),
+        container_format: Some("bare".to_owned()),
+        min_disk: 0,
+        min_ram: 0,
+        tags: if marked(3) {
+            BTreeSet::from(["golden".to_owned()])
+        } else {
+            BTreeSet::new()
+        },
+        properties,
+    }
+}
+
+/// The query that asks for all three marks.
+pub(crate) const THREE_PREDICATES: &str =
+    "/v2/images?tag=golden&os_distro=debian&hw_disk_bus=scsi&limit=25";

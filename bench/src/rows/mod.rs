@@ -1,0 +1,72 @@
+//! The rows of each table, one file a row or a family of rows.
+
+mod create;
+mod list_flat;
+mod memory;
+mod restart;
+mod serve;
+mod show_list;
+mod upload;
+
+pub(crate) use restart::crash_tables;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::{Options, glimpse::Glimpse, reference::Reference, row::Row};
+
+/// The CPU that server and client share in serving rows: on loopback, two CPUs contend for one
+/// socket, and rankings flip with it.
+const PINNED: Option<usize> = Some(0);
+
+/// The table `node`.
+pub(crate) fn node(options: &Options) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let needs_reference = ["show", "list", "create", "upload", "download", "memory"]
+        .iter()
+        .any(|r| options.wants(r));
+    let reference = if needs_reference {
+        Reference::start(&options.dir)
+            .inspect_err(|e| eprintln!("the reference service did not start: {e:#}"))
+            .ok()
+    } else {
+        None
+    };
+    let reference = reference.as_ref();
+    if options.wants("show")
+        || options.wants("list")
+        || options.wants("create")
+        || options.wants("upload")
+    {
+        let data = fresh(options, "glimpse-node")?;
+        let ours = Glimpse::start(options, &data)?;
+        create::run(options, &ours, reference, &mut rows)?;
+        show_list::run(options, &ours, reference, &mut rows)?;
+        upload::run(options, &ours, reference, &mut rows)?;
+    }
+    serve::run(options, reference, &mut rows)?;
+    list_flat::run(options, &mut rows)?;
+    memory::run(options, reference, &mut rows)?;
+    restart::run(options, &mut rows)?;
+    Ok(rows)
+}
+
+/// An empty data directory.
+fn fresh(options: &Options, name: &str) -> Result<PathBuf> {
+    let data = options.dir.join(name);
+    let _ = std::fs::remove_dir_all(&data);
+    Ok(data)
+}
+
+/// A file of random bytes, for uploads and for nginx.
+fn object(options: &Options) -> Result<PathBuf> {
+    let path = options.dir.join("www/object");
+    if std::fs::metadata(&path).map(|m| m.len()).ok() != Some(options.object_bytes()) {
+        std::fs::create_dir_all(options.dir.join("www"))?;
+        let mut random =
+            std::io::Read::take(std::fs::File::open("/dev/urandom")?, options.object_bytes());
+        std::io::copy(&mut random, &mut std::fs::File::create(&path)?)?;
+    }
+    Ok(path)
+}
