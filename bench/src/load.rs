@@ -31,7 +31,6 @@ pub(crate) enum Ask {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Figures {
     pub(crate) requests_per_second: f64,
-    pub(crate) bytes_per_second: f64,
     /// CPU seconds of the server.
     pub(crate) server_cpu: f64,
     pub(crate) requests: u64,
@@ -112,7 +111,6 @@ pub(crate) fn load(
     let seconds = begin.elapsed().as_secs_f64();
     Ok(Figures {
         requests_per_second: requests as f64 / seconds,
-        bytes_per_second: bytes as f64 / seconds,
         server_cpu: process::cpu_seconds(server) - cpu,
         requests,
         bytes,

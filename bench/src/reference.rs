@@ -50,14 +50,14 @@ impl Reference {
             dir.join("etc/glance-api.conf"),
             format!(
                 "[DEFAULT]\nlog_file = {d}/glance.log\nenabled_backends = local:file\n
-[database]\nconnection = mysql+pymysql://root@127.0.0.1:{database_port}/glance?charset=utf8mb4
+[database]\nconnection = mysql+pymysql://glance:glance@127.0.0.1:{database_port}/glance?charset=utf8mb4
 [glance_store]\ndefault_backend = local\n[local]\nfilesystem_store_datadir = {d}/images
 [os_glance_staging_store]\nfilesystem_store_datadir = {d}/staging\n[os_glance_tasks_store]\nfilesystem_store_datadir = {d}/tasks\n
 [wsgi]\npython_interpreter = {}\n[oslo_policy]\npolicy_file = {d}/etc/policy.yaml\n[oslo_concurrency]\nlock_path = {d}/lock\n",
                 bin.join("python").display()
             ),
         )?;
-        std::fs::write(dir.join("etc/policy.yaml"), "{}\n")?;
+        std::fs::write(dir.join("etc/policy.yaml"), "\"context_is_admin\": \"@\"\n")?;
         std::fs::copy(
             venv.join("etc/glance/glance-api-paste.ini"),
             dir.join("etc/glance-api-paste.ini"),
@@ -154,7 +154,7 @@ fn start_database(dir: &Path) -> Result<(Process, u16)> {
         .arg(format!("--pid-file={}", dir.join("database.pid").display()));
     let mut process = Process::start(command, &dir.join("database.log"))?;
     process.wait_port(port, Duration::from_secs(30))?;
-    let sql = "create database glance character set utf8mb4; create user 'root'@'127.0.0.1' identified by ''; grant all on *.* to 'root'@'127.0.0.1'; flush privileges;";
+    let sql = "create database glance character set utf8mb4; create user 'glance'@'%' identified by 'glance'; create user 'glance'@'localhost' identified by 'glance'; grant all on glance.* to 'glance'@'%'; grant all on glance.* to 'glance'@'localhost';";
     process::run(
         Command::new("mariadb")
             .args(["--no-defaults", "-u", "root", "-S"])
