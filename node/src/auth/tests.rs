@@ -1,0 +1,146 @@
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{Context, Unauthorized, authenticate};
+use crate::{config::AuthMode, policy::Policy};
+
+fn ask(headers: &[(&str, &str)]) -> Result<Context, Unauthorized> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.append(
+            HeaderName::from_bytes(name.as_bytes()).unwrap(),
+            HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+        );
+    }
+    authenticate(AuthMode::TrustedHeaders, &map, &Policy::defaults()).map(|c| (*c).clone())
+}
+
+const CONFIRMED: (&str, &str) = ("X-Identity-Status", "Confirmed");
+
+#[test]
+fn without_auth_everyone_is_the_same_admin_whatever_the_headers() {
+    let mut headers = HeaderMap::new();
+    let policy = Policy::defaults();
+    let first = authenticate(AuthMode::None, &headers, &policy).unwrap();
+    headers.insert("x-identity-status", HeaderValue::from_static("Invalid"));
+    headers.insert("x-roles", HeaderValue::from_static("reader"));
+    let second = authenticate(AuthMode::None, &headers, &policy).unwrap();
+    assert!(std::sync::Arc::ptr_eq(&first, &second));
+    assert!(first.is_admin && !first.read_only && !first.foreign_scope);
+    assert_eq!(first.project_id.as_deref(), Some("default"));
+    assert_eq!(first.roles, ["admin", "member", "reader"]);
+}
+
+#[test]
+fn only_a_confirmed_identity_counts() {
+    for headers in [
+        &[][..],
+        &[("X-Identity-Status", "Invalid"), ("X-Roles", "admin")],
+        &[("X-Identity-Status", "confirmed"), ("X-Roles", "admin")],
+        &[("X-Identity-Status", ""), ("X-Roles", "admin")],
+        &[("X-User-Id", "u"), ("X-Roles", "admin")],
+    ] {
+        assert_eq!(ask(headers), Err(Unauthorized::NotConfirmed), "{headers:?}");
+    }
+}
+
+#[test]
+fn the_headers_of_the_proxy_fill_the_context() {
+    let context = ask(&[
+        CONFIRMED,
+        ("X-User-Id", "u1"),
+        ("X-Project-Id", "p1"),
+        ("X-Roles", "Member, reader ,,READER"),
+        ("X-Service-Roles", "Service"),
+        ("X-Service-Identity-Status", "Confirmed"),
+    ])
+    .unwrap();
+    assert_eq!(
+        context,
+        Context {
+            user_id: Some("u1".into()),
+            project_id: Some("p1".into()),
+            roles: ["member", "reader", "reader"].map(String::from).into(),
+            service_roles: vec!["service".into()],
+            ..Context::default()
+        }
+    );
+}
+
+#[test]
+fn the_old_names_are_read_where_the_new_ones_are_missing() {
+    let context = ask(&[CONFIRMED, ("X-Tenant-Id", "p2"), ("X-Role", "member")]).unwrap();
+    assert_eq!(context.project_id.as_deref(), Some("p2"));
+    assert_eq!(context.roles, ["member"]);
+    let both = [CONFIRMED, ("X-Tenant-Id", "old"), ("X-Project-Id", "new")];
+    assert_eq!(ask(&both).unwrap().project_id.as_deref(), Some("new"));
+}
+
+#[test]
+fn an_admin_is_whom_the_policy_says() {
+    let admin = ask(&[CONFIRMED, ("X-Roles", "aDmIn")]).unwrap();
+    assert!(admin.is_admin);
+    let policy = Policy::parse(
+        "context_is_admin: 'role:cloud_admin'",
+        std::path::Path::new("policy.yaml"),
+    )
+    .unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert("x-identity-status", HeaderValue::from_static("Confirmed"));
+    for (role, is_admin) in [("admin", false), ("cloud_admin", true)] {
+        headers.insert("x-roles", HeaderValue::from_static(role));
+        let context = authenticate(AuthMode::TrustedHeaders, &headers, &policy).unwrap();
+        assert_eq!(context.is_admin, is_admin, "{role}");
+    }
+}
+
+#[test]
+fn a_token_of_the_system_or_a_domain_is_of_foreign_scope() {
+    assert!(
+        ask(&[CONFIRMED, ("OpenStack-System-Scope", "all")])
+            .unwrap()
+            .foreign_scope
+    );
+    assert!(
+        ask(&[CONFIRMED, ("X-Domain-Id", "d")])
+            .unwrap()
+            .foreign_scope
+    );
+    assert!(
+        !ask(&[CONFIRMED, ("X-Project-Domain-Id", "d")])
+            .unwrap()
+            .foreign_scope
+    );
+    assert!(
+        !ask(&[CONFIRMED, ("X-Domain-Id", "")])
+            .unwrap()
+            .foreign_scope
+    );
+}
+
+#[test]
+fn roles_of_an_unconfirmed_service_do_not_count() {
+    let headers = [
+        CONFIRMED,
+        ("X-Service-Roles", "service"),
+        ("X-Service-Identity-Status", "Invalid"),
+    ];
+    assert!(ask(&headers).unwrap().service_roles.is_empty());
+}
+
+#[test]
+fn a_header_given_twice_or_not_in_ascii_is_refused() {
+    for (headers, name) in [
+        (&[CONFIRMED, CONFIRMED][..], "x-identity-status"),
+        (
+            &[CONFIRMED, ("X-Project-Id", "a"), ("X-Project-Id", "b")],
+            "x-project-id",
+        ),
+        (
+            &[CONFIRMED, ("X-Roles", "reader"), ("X-Roles", "admin")],
+            "x-roles",
+        ),
+        (&[CONFIRMED, ("X-User-Id", "\u{e9}")], "x-user-id"),
+    ] {
+        assert_eq!(ask(headers), Err(Unauthorized::Malformed(name)));
+    }
+}

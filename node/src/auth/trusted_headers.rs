@@ -1,0 +1,73 @@
+//! `auth.mode = "trusted-headers"`: an authenticating proxy in front, like keystonemiddleware, has
+//! removed the client's identity headers and set its own (image-api 4.1). Whoever reaches the node
+//! past the proxy is whom it says it is; the network must see to that.
+
+use http::HeaderMap;
+
+use super::{Context, Unauthorized};
+use crate::policy::{Policy, Target};
+
+/// Reads the identity headers. An empty value is an absent one.
+pub(super) fn context(headers: &HeaderMap, policy: &Policy) -> Result<Context, Unauthorized> {
+    if one(headers, "x-identity-status")? != Some("Confirmed") {
+        return Err(Unauthorized::NotConfirmed);
+    }
+    let service_confirmed =
+        one(headers, "x-service-identity-status")?.is_none_or(|status| status == "Confirmed");
+    let mut context = Context {
+        user_id: first(headers, &["x-user-id", "x-user"])?.map(String::from),
+        project_id: first(headers, &["x-project-id", "x-tenant-id", "x-tenant"])?.map(String::from),
+        roles: roles(first(headers, &["x-roles", "x-role"])?),
+        service_roles: match service_confirmed {
+            true => roles(one(headers, "x-service-roles")?),
+            false => Vec::new(),
+        },
+        foreign_scope: first(headers, &["openstack-system-scope", "x-domain-id"])?.is_some(),
+        ..Context::default()
+    };
+    context.is_admin = policy.allows("context_is_admin", &context, &own_project(&context));
+    Ok(context)
+}
+
+/// `context_is_admin` is asked about the caller itself.
+fn own_project(context: &Context) -> Target<'_> {
+    Target {
+        owner: context.project_id.as_deref(),
+        ..Target::default()
+    }
+}
+
+/// The first of the names that is there.
+fn first<'h>(
+    headers: &'h HeaderMap,
+    names: &[&'static str],
+) -> Result<Option<&'h str>, Unauthorized> {
+    for name in names {
+        if let Some(value) = one(headers, name)? {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+/// The value of a header. Two of them mean that one is not the proxy's, and there is no telling
+/// which.
+fn one<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Unauthorized> {
+    let mut values = headers.get_all(name).into_iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    match (value.to_str(), values.next()) {
+        (Ok(text), None) => Ok(Some(text.trim()).filter(|text| !text.is_empty())),
+        _ => Err(Unauthorized::Malformed(name)),
+    }
+}
+
+fn roles(list: Option<&str>) -> Vec<String> {
+    list.into_iter()
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+        .filter(|role| !role.is_empty())
+        .map(str::to_ascii_lowercase)
+        .collect()
+}
