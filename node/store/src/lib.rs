@@ -1,11 +1,18 @@
 //! The repositories that hold image data, behind one trait: put a stream, get a range, stat,
 //! delete, list. One folder per driver with the same file names in each, one conformance suite.
 
+mod errors;
+pub mod file;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
 use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+
+pub use errors::{Result, StoreError};
 
 /// What a driver can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,41 +51,6 @@ pub struct Stored {
     /// Bytes.
     pub size: u64,
 }
-
-/// Why a store call failed, shaped by what the caller will do. Messages hold no secret.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// No such object: 404 or 204.
-    #[error("the store has no such object")]
-    NotFound,
-    /// An object with this key exists: 409.
-    #[error("the store already holds an object with this key")]
-    Exists,
-    /// No room: 413.
-    #[error("the store is full")]
-    Full,
-    /// Writing is denied: 503.
-    #[error("the store denies access: {0}")]
-    Denied(String),
-    /// Cannot be reached or does not answer: 503, may be retried.
-    #[error("the store is unavailable: {0}")]
-    Unavailable(String),
-    /// The driver cannot do this (write to http, read at an offset): 410 or 400.
-    #[error("the store cannot do this: {0}")]
-    Unsupported(&'static str),
-    /// In use by others (clones): 409.
-    #[error("the data is in use")]
-    InUse,
-    /// The location URL is not of this driver's form, or leaves its root: 400.
-    #[error("not a location of this store")]
-    BadLocation,
-    /// The object ended before the range did, or is not what the record says: never served.
-    #[error("the stored object is damaged: {0}")]
-    Damaged(String),
-}
-
-/// Shorthand.
-pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// A repository of image data.
 #[async_trait]

@@ -1,0 +1,279 @@
+//! The seam to the file system under the `file` driver: one directory of flat files. The real one
+//! is below; the tests' one forgets unsynced writes and runs out of room when told to.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, FallocateFlags, OFlags, RenameFlags},
+    io::Errno,
+};
+
+/// One directory of flat files.
+pub trait Disk: Send + Sync + 'static {
+    /// Makes a file that must not exist, locked against [`File::try_lock`]. `direct` asks that its
+    /// writes bypass the page cache where the file system can do that.
+    fn create(&self, name: &str, direct: bool) -> io::Result<Arc<dyn File>>;
+    /// Opens a regular file for reading; a symbolic link is `ELOOP`.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    /// Gives a file another name, which must be free (`EEXIST`); durable after [`Disk::sync`].
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file; durable after [`Disk::sync`].
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// All regular files.
+    fn list(&self) -> io::Result<Entries>;
+    /// Makes renames and removals durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A listing under way.
+pub type Entries = Box<dyn Iterator<Item = io::Result<Entry>> + Send>;
+
+/// One file of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// An open file.
+pub trait File: Send + Sync + 'static {
+    /// Bytes.
+    fn size(&self) -> io::Result<u64>;
+    /// Reads `len` bytes at `offset`, fewer only at the end of the file.
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>>;
+    /// Writes at `offset`.
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+    /// Reserves room for `len` bytes without changing the size.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Cuts or extends to `len` bytes; what is added reads as zeros.
+    fn set_size(&self, len: u64) -> io::Result<()>;
+    /// Sets the permission bits.
+    fn set_mode(&self, mode: u32) -> io::Result<()>;
+    /// Takes the lock that [`Disk::create`] takes; `false`: a living writer has it.
+    fn try_lock(&self) -> io::Result<bool>;
+    /// Makes data and size durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Offsets, lengths and addresses of direct writes are multiples of this.
+pub(super) const DIRECT_ALIGNMENT: usize = 4096;
+
+/// A directory of the operating system.
+pub(super) struct RealDisk {
+    root: PathBuf,
+}
+
+impl RealDisk {
+    /// Makes the directory if it is missing. A name that leads elsewhere is resolved once, here.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        let root = path.canonicalize()?;
+        Ok(Self { root })
+    }
+
+    /// The directory's real path.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+impl Disk for RealDisk {
+    fn create(&self, name: &str, direct: bool) -> io::Result<Arc<dyn File>> {
+        let path = self.root.join(name);
+        let open = |flags: OFlags| {
+            fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .custom_flags(flags.bits().cast_signed())
+                .open(&path)
+        };
+        let (file, direct) = if direct {
+            match open(OFlags::DIRECT) {
+                Ok(file) => (file, true),
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {
+                    // Some file systems notice only after they made the file.
+                    match fs::remove_file(&path) {
+                        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                        _ => (open(OFlags::empty())?, false),
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        } else {
+            (open(OFlags::empty())?, false)
+        };
+        let file = RealFile::new(file, direct);
+        file.try_lock()?;
+        Ok(Arc::new(file))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        // NONBLOCK: a fifo must not hang the call.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(flags.bits().cast_signed())
+            .open(self.root.join(name))?;
+        if !file.metadata()?.is_file() {
+            return Err(Errno::LOOP.into());
+        }
+        Ok(Arc::new(RealFile::new(file, false)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (self.root.join(from), self.root.join(to));
+        match rustix::fs::renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
+            // Not every file system can; a hard link never replaces either.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                rustix::fs::linkat(CWD, &from, CWD, &to, AtFlags::empty())?;
+                fs::remove_file(from)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.root.join(name))
+    }
+
+    fn list(&self) -> io::Result<Entries> {
+        let entries = fs::read_dir(&self.root)?.filter_map(|entry| {
+            let read = entry.and_then(|entry| {
+                let metadata = entry.metadata()?;
+                Ok((entry.file_name(), metadata))
+            });
+            match read {
+                Ok((name, metadata)) => Some(Ok(Entry {
+                    // A name that is no text is nobody's object.
+                    name: name.into_string().ok().filter(|_| metadata.is_file())?,
+                    size: metadata.len(),
+                })),
+                // Removed while the listing ran.
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => Some(Err(error)),
+            }
+        });
+        Ok(Box::new(entries))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        fs::File::open(&self.root)?.sync_all()
+    }
+}
+
+/// A file of the operating system.
+struct RealFile {
+    file: fs::File,
+    direct: AtomicBool,
+}
+
+impl RealFile {
+    fn new(file: fs::File, direct: bool) -> Self {
+        let direct = AtomicBool::new(direct);
+        Self { file, direct }
+    }
+
+    fn is_direct(&self) -> bool {
+        self.direct.load(Ordering::Relaxed)
+    }
+
+    /// Goes on through the page cache.
+    fn leave_direct(&self) -> io::Result<()> {
+        let flags = rustix::fs::fcntl_getfl(&self.file)?;
+        rustix::fs::fcntl_setfl(&self.file, flags - OFlags::DIRECT)?;
+        self.direct.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl File for RealFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, mut offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut data = Vec::with_capacity(len);
+        while data.len() < len {
+            let room = rustix::buffer::spare_capacity(&mut data);
+            match rustix::io::pread(&self.file, room, offset) {
+                Ok(0) => break,
+                Ok(read) => offset += read as u64,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // The allocator may have given more room than was asked for.
+        data.truncate(len);
+        Ok(data)
+    }
+
+    fn write_at(&self, mut offset: u64, mut data: &[u8]) -> io::Result<()> {
+        while !data.is_empty() {
+            let aligned = data.as_ptr().addr() % DIRECT_ALIGNMENT == 0
+                && data.len() % DIRECT_ALIGNMENT == 0
+                && offset % DIRECT_ALIGNMENT as u64 == 0;
+            if self.is_direct() && !aligned {
+                self.leave_direct()?;
+            }
+            match self.file.write_at(data, offset) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    offset += written as u64;
+                    data = data.get(written..).unwrap_or_default();
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // A device with stricter rules than ours.
+                Err(error)
+                    if self.is_direct() && Errno::from_io_error(&error) == Some(Errno::INVAL) =>
+                {
+                    self.leave_direct()?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, len) {
+            // Only a saving: the file grows as it is written.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    fn set_size(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.file.set_permissions(fs::Permissions::from_mode(mode))
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        match self.file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(fs::TryLockError::WouldBlock) => Ok(false),
+            Err(fs::TryLockError::Error(error)) => match Errno::from_io_error(&error) {
+                // No locks here: as if nobody else wrote.
+                Some(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(true),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+}

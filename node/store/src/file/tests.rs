@@ -1,0 +1,313 @@
+//! The `file` driver on real and on simulated disks.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
+};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use super::*;
+use crate::testing::{SimDisk, collect, conformance, put};
+
+const MIB: usize = 1 << 20;
+
+fn open(config: Config) -> Arc<dyn Store> {
+    Arc::new(FileStore::open(config).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_file_driver_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    for thin_provisioning in [false, true] {
+        let number = std::cell::Cell::new(0);
+        conformance(|| async {
+            number.set(number.get() + 1);
+            let path = dir
+                .path()
+                .join(format!("{thin_provisioning} {}", number.get()));
+            open(Config {
+                thin_provisioning,
+                ..Config::new(path)
+            })
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_simulated_disk_conforms() {
+    conformance(|| async {
+        let disk = Arc::new(SimDisk::new());
+        Arc::new(FileStore::with_disk(Config::new("/images"), disk)) as Arc<dyn Store>
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn runs_of_zeros_are_holes_only_when_thin() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut data = vec![0; 8 * MIB];
+    data[5 * MIB] = 1;
+    let data = Bytes::from(data);
+    for thin_provisioning in [false, true] {
+        let path = dir.path().join(thin_provisioning.to_string());
+        let store = open(Config {
+            thin_provisioning,
+            ..Config::new(&path)
+        });
+        assert_eq!(store.capabilities().thin, thin_provisioning);
+        put(&*store, "zeros", Some(data.len() as u64), &data, MIB)
+            .await
+            .unwrap();
+        let allocated = fs::metadata(path.join("zeros")).unwrap().blocks() * 512;
+        let thin = allocated < MIB as u64;
+        assert_eq!(thin, thin_provisioning, "{allocated} bytes allocated");
+    }
+}
+
+#[tokio::test]
+async fn files_get_the_configured_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Config {
+        file_mode: Some(0o604),
+        ..Config::new(dir.path())
+    });
+    put(&*store, "moded", None, &Bytes::from_static(b"x"), 1)
+        .await
+        .unwrap();
+    let mode = fs::metadata(dir.path().join("moded"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o604);
+}
+
+#[tokio::test]
+async fn a_link_or_a_special_file_is_no_object() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    let store = open(Config::new(&root));
+    fs::write(dir.path().join("secret"), "secret").unwrap();
+    symlink(dir.path().join("secret"), root.join("link")).unwrap();
+    fs::create_dir(root.join("folder")).unwrap();
+    let fifo = root.join("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    for name in ["link", "folder", "fifo"] {
+        let url = format!("file://{}", root.join(name).display());
+        let got = collect(&*store, &url, 0..1).await;
+        assert!(
+            matches!(got, Err(StoreError::BadLocation)),
+            "{name}: {got:?}"
+        );
+    }
+    let listed = store.list().await.unwrap().count().await;
+    assert_eq!(listed, 0);
+}
+
+#[tokio::test]
+async fn a_root_behind_a_link_has_both_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let real = dir.path().join("real");
+    fs::create_dir(&real).unwrap();
+    symlink(&real, dir.path().join("link")).unwrap();
+    let store = open(Config::new(dir.path().join("link")));
+    let stored = put(&*store, "k", None, &Bytes::from_static(b"x"), 1)
+        .await
+        .unwrap();
+    assert_eq!(
+        stored.url,
+        format!("file://{}/link/k", dir.path().display())
+    );
+    let real = real.canonicalize().unwrap();
+    let other = format!("file://{}/k", real.display());
+    assert_eq!(store.stat(&other).await.unwrap().size, 1);
+}
+
+#[tokio::test]
+async fn leftovers_of_the_dead_are_removed_and_writes_of_the_living_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(".upload-dead-1"), "x").unwrap();
+    fs::write(dir.path().join("README.txt"), "of the operator").unwrap();
+    let ours = open(Config::new(dir.path()));
+    let theirs = open(Config::new(dir.path()));
+    let mut write = theirs.put("alive", None).await.unwrap();
+    write.write(Bytes::from_static(b"alive")).await.unwrap();
+    assert_eq!(ours.remove_unfinished().await.unwrap(), 1);
+    let url = write.finish().await.unwrap().url;
+    assert_eq!(collect(&*ours, &url, 0..5).await.unwrap(), b"alive");
+    assert!(dir.path().join("README.txt").exists());
+}
+
+#[tokio::test]
+async fn a_cancelled_finish_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Config::new(dir.path()));
+    for round in 0..20_u32 {
+        let mut write = store.put("cancelled", None).await.unwrap();
+        write.write(Bytes::from(vec![1; 2 * MIB])).await.unwrap();
+        let finish = write.finish();
+        let patience = std::time::Duration::from_micros(u64::from(round) * 100);
+        if tokio::time::timeout(patience, finish).await.is_ok() {
+            fs::remove_file(dir.path().join("cancelled")).unwrap();
+        }
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while fs::read_dir(dir.path()).unwrap().count() > 0 {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "round {round}: left behind"
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_leaves_nothing() {
+    let disk = SimDisk::new();
+    let store = FileStore::with_disk(Config::new("/images"), Arc::new(disk.clone()));
+    let data = Bytes::from(vec![1; 4 * MIB + 9]);
+    let len = data.len() as u64;
+    for room in [0, 1, MIB as u64, 3 * MIB as u64 + 1, len - 1] {
+        for declared in [None, Some(len)] {
+            disk.set_room(Some(room));
+            let full = put(&store, "big", declared, &data, 70_000).await;
+            assert!(
+                matches!(full, Err(StoreError::Full)),
+                "{room} {declared:?}: {full:?}"
+            );
+            assert_eq!(disk.list().unwrap().count(), 0);
+        }
+    }
+    disk.set_room(Some(len));
+    put(&store, "big", Some(len), &data, 70_000).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_that_may_not_be_written_denies() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Config::new(dir.path()));
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o500)).unwrap();
+    let denied = store.put("k", None).await.map(drop);
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    // Root may write everywhere.
+    if !rustix::process::geteuid().is_root() {
+        assert!(matches!(denied, Err(StoreError::Denied(_))), "{denied:?}");
+    }
+}
+
+/// Cuts the power at random changes of a run of puts and deletes. Afterwards an object is absent
+/// or whole, present if its put was acknowledged, absent if its delete was.
+#[tokio::test]
+async fn after_a_power_cut_an_object_is_absent_or_whole() {
+    let points: u64 = match std::env::var("GLIMPSE_CRASH_POINTS") {
+        Ok(text) => text.parse().expect("GLIMPSE_CRASH_POINTS is a number"),
+        Err(_) => 100,
+    };
+    let seed: u64 = match std::env::var("GLIMPSE_SEED") {
+        Ok(text) => text.parse().expect("GLIMPSE_SEED is a number"),
+        Err(_) => rand::random(),
+    };
+    println!("GLIMPSE_SEED={seed} GLIMPSE_CRASH_POINTS={points}");
+    let mut cuts_that_lost = 0;
+    for point in 0..points {
+        let seed = seed ^ u64::wrapping_mul(point, 0x9e37_79b9_7f4a_7c15);
+        let uncut = SimDisk::new();
+        run(&uncut, seed).await;
+        let disk = SimDisk::new();
+        let cut = StdRng::seed_from_u64(!seed).random_range(0..uncut.changes());
+        disk.cut_at(cut);
+        let done = run(&disk, seed).await;
+        let disk = disk.restart(seed);
+        let store = FileStore::with_disk(Config::new("/images"), Arc::new(disk.clone()));
+        store.remove_unfinished().await.unwrap();
+        for object in done {
+            let name = format!("{} at seed {seed}, cut {cut}", object.key);
+            let url = format!("file:///images/{}", object.key);
+            let len = object.data.len() as u64;
+            match store.stat(&url).await {
+                Ok(stat) => {
+                    assert!(!object.deleted, "{name}: came back");
+                    assert_eq!(stat.size, len, "{name}");
+                    assert!(
+                        collect(&store, &url, 0..len).await.unwrap() == object.data,
+                        "{name}"
+                    );
+                }
+                Err(StoreError::NotFound) => {
+                    assert!(
+                        !object.acknowledged || object.may_be_deleted,
+                        "{name}: lost"
+                    );
+                    cuts_that_lost += 1;
+                }
+                Err(error) => panic!("{name}: {error}"),
+            }
+        }
+        let mut listed = store.list().await.unwrap();
+        while let Some(listed) = listed.next().await {
+            assert!(
+                !listed.unwrap().key.is_empty(),
+                "a leftover at seed {seed}, cut {cut}"
+            );
+        }
+    }
+    assert!(
+        points < 20 || cuts_that_lost > 0,
+        "no cut ever hit an object"
+    );
+}
+
+/// What one run did to one object.
+struct Done {
+    key: String,
+    data: Bytes,
+    acknowledged: bool,
+    may_be_deleted: bool,
+    deleted: bool,
+}
+
+async fn run(disk: &SimDisk, seed: u64) -> Vec<Done> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let config = Config {
+        thin_provisioning: rng.random(),
+        ..Config::new("/images")
+    };
+    let store = FileStore::with_disk(config, Arc::new(disk.clone()));
+    let mut done = Vec::new();
+    for number in 0..3 {
+        let len = rng.random_range(0..3) * MIB / 2 + rng.random_range(0..100_000);
+        let mut data = vec![0; len];
+        for part in data.chunks_mut(30_000) {
+            if rng.random() {
+                part.fill(rng.random());
+            }
+        }
+        let data = Bytes::from(data);
+        let declared = rng.random_bool(0.5).then_some(len as u64);
+        let key = format!("object-{number}");
+        let put = put(&store, &key, declared, &data, MIB).await;
+        let mut object = Done {
+            key,
+            data,
+            acknowledged: put.is_ok(),
+            may_be_deleted: false,
+            deleted: false,
+        };
+        if let Ok(stored) = put
+            && rng.random_bool(0.3)
+        {
+            object.may_be_deleted = true;
+            object.deleted = store.delete(&stored.url).await.is_ok();
+        }
+        done.push(object);
+    }
+    done
+}

@@ -1,0 +1,280 @@
+//! One object being written: blocks go to the disk while the next one fills, and the name comes
+//! last.
+
+use std::{io, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::{runtime::Handle, task::JoinHandle};
+
+use super::{
+    Config, TEMPORARY,
+    block::{BLOCK, Block},
+    calls::Calls,
+    disk::{Disk, File},
+};
+use crate::{Result, StoreError, Stored, Write};
+
+/// Runs of zeros of this many bytes become holes when provisioning is thin.
+const HOLE: usize = 64 << 10;
+static ZEROS: [u8; HOLE] = [0; HOLE];
+
+/// A file that is removed when this is dropped, unless it was kept. It travels through the blocking
+/// calls, so that whatever is cancelled or times out midway, the file goes as well.
+struct Unkept {
+    disk: Arc<dyn Disk>,
+    name: Option<String>,
+}
+
+impl Unkept {
+    fn rename(&mut self, to: &str) -> io::Result<()> {
+        if let Some(name) = &mut self.name {
+            self.disk.rename(name, to)?;
+            to.clone_into(name);
+        }
+        Ok(())
+    }
+
+    fn remove(mut self) -> io::Result<()> {
+        match self.name.take() {
+            Some(name) => self.disk.remove(&name),
+            None => Ok(()),
+        }
+    }
+
+    fn keep(mut self) {
+        self.name = None;
+    }
+}
+
+impl Drop for Unkept {
+    fn drop(&mut self) {
+        let Some(name) = self.name.take() else {
+            return;
+        };
+        let disk = Arc::clone(&self.disk);
+        let remove = move || {
+            if let Err(error) = disk.remove(&name) {
+                tracing::warn!(%error, name, "an unfinished object was left behind");
+            }
+        };
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
+        }
+    }
+}
+
+/// An object of the `file` store being written.
+pub(super) struct FileWrite {
+    calls: Calls,
+    file: Arc<dyn File>,
+    temporary: Unkept,
+    key: String,
+    url: String,
+    declared: Option<u64>,
+    thin: bool,
+    /// The block that is filling, and its place in the file.
+    block: Block,
+    offset: u64,
+    /// The block before, on its way to the disk.
+    writing: Option<JoinHandle<Result<Block>>>,
+    /// Bytes taken.
+    size: u64,
+    /// A block was lost to an error or a cancelled call; there is no way on.
+    broken: bool,
+}
+
+impl FileWrite {
+    pub(super) async fn begin(
+        disk: Arc<dyn Disk>,
+        calls: Calls,
+        config: &Config,
+        key: &str,
+        url: String,
+        declared: Option<u64>,
+    ) -> Result<Self> {
+        let temporary = format!("{TEMPORARY}{key}-{:016x}", rand::random::<u64>());
+        let thin = config.thin_provisioning;
+        let (mode, object) = (config.file_mode, key.to_owned());
+        let (file, temporary) = calls
+            .run(move || {
+                // A courtesy: the name is taken only at the end, and refused there.
+                match disk.open(&object) {
+                    Ok(_) => return Err(rustix::io::Errno::EXIST.into()),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+                let direct = declared.is_none_or(|size| size >= BLOCK as u64);
+                let file = disk.create(&temporary, direct)?;
+                let name = Some(temporary);
+                let temporary = Unkept { disk, name };
+                if let Some(mode) = mode {
+                    file.set_mode(mode)?;
+                }
+                if let Some(size) = declared.filter(|&size| size > 0 && !thin) {
+                    file.allocate(size)?;
+                }
+                Ok((file, temporary))
+            })
+            .await
+            .map_err(gone_away)?;
+        Ok(Self {
+            calls,
+            file,
+            temporary,
+            key: key.to_owned(),
+            url,
+            declared,
+            thin,
+            block: Block::new(),
+            offset: 0,
+            writing: None,
+            size: 0,
+            broken: false,
+        })
+    }
+
+    /// Sends the full block on its way and takes up the one before.
+    async fn send_block(&mut self) -> Result<()> {
+        self.broken = true;
+        let mut free = match self.writing.take() {
+            Some(writing) => written(writing).await?,
+            None => Block::new(),
+        };
+        free.clear();
+        let block = std::mem::replace(&mut self.block, free);
+        let (calls, file) = (self.calls.clone(), Arc::clone(&self.file));
+        let (offset, thin) = (self.offset, self.thin);
+        self.offset += block.as_slice().len() as u64;
+        self.writing = Some(tokio::spawn(async move {
+            let call = calls.run(move || {
+                write_block(&*file, offset, block.as_slice(), thin)?;
+                Ok(block)
+            });
+            call.await.map_err(gone_away)
+        }));
+        self.broken = false;
+        Ok(())
+    }
+
+    fn check_usable(&self) -> Result<()> {
+        if self.broken {
+            let text = "an earlier write of this object failed";
+            return Err(StoreError::Unavailable(text.into()));
+        }
+        Ok(())
+    }
+
+    fn wrong_size(&self) -> StoreError {
+        let declared = self.declared.unwrap_or_default();
+        let text = format!("{} bytes came, {declared} were declared", self.size);
+        StoreError::Damaged(text)
+    }
+}
+
+#[async_trait]
+impl Write for FileWrite {
+    async fn write(&mut self, mut data: Bytes) -> Result<()> {
+        self.check_usable()?;
+        self.size = self.size.saturating_add(data.len() as u64);
+        if self.declared.is_some_and(|declared| self.size > declared) {
+            self.broken = true;
+            return Err(self.wrong_size());
+        }
+        while !data.is_empty() {
+            if self.block.is_full() {
+                self.send_block().await?;
+            }
+            self.block.fill(&mut data);
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<Stored> {
+        let last = async {
+            self.check_usable()?;
+            if self.declared.is_some_and(|declared| self.size != declared) {
+                return Err(self.wrong_size());
+            }
+            match self.writing.take() {
+                Some(writing) => written(writing).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = last.await {
+            // The first error is the one to tell.
+            let _ = self.abort().await;
+            return Err(error);
+        }
+        let this = *self;
+        let (file, block, offset) = (this.file, this.block, this.offset);
+        let (key, size, thin) = (this.key, this.size, this.thin);
+        let mut object = this.temporary;
+        let finish = this.calls.run(move || {
+            let publish = |object: &mut Unkept| {
+                write_block(&*file, offset, block.as_slice(), thin)?;
+                if thin {
+                    // A hole at the end.
+                    file.set_size(size)?;
+                }
+                file.sync()?;
+                object.rename(&key)?;
+                object.disk.sync()
+            };
+            match publish(&mut object) {
+                Ok(()) => Ok(object),
+                Err(error) => {
+                    let _ = object.remove();
+                    Err(error)
+                }
+            }
+        });
+        // Dropped here or on the way (cancelled, timed out), the object goes with it.
+        finish.await.map_err(gone_away)?.keep();
+        let url = this.url;
+        Ok(Stored { url, size })
+    }
+
+    async fn abort(mut self: Box<Self>) -> Result<()> {
+        if let Some(writing) = self.writing.take() {
+            let _ = written(writing).await;
+        }
+        let temporary = self.temporary;
+        self.calls.run(move || temporary.remove()).await
+    }
+}
+
+async fn written(writing: JoinHandle<Result<Block>>) -> Result<Block> {
+    let ended = writing.await;
+    ended.unwrap_or_else(|_| Err(StoreError::Unavailable("a write did not end".into())))
+}
+
+/// A file that vanishes while it is written is no "not found" to the one who writes it.
+fn gone_away(error: StoreError) -> StoreError {
+    if matches!(error, StoreError::NotFound) {
+        return StoreError::Unavailable("the store's directory or file has gone".into());
+    }
+    error
+}
+
+/// Writes a block, or of a thin one the stretches that are not zeros.
+fn write_block(file: &dyn File, offset: u64, block: &[u8], thin: bool) -> io::Result<()> {
+    if !thin {
+        return file.write_at(offset, block);
+    }
+    let is_zero = |part: &[u8]| ZEROS.get(..part.len()) == Some(part);
+    let mut at = offset;
+    let parts: Vec<&[u8]> = block.chunks(HOLE).collect();
+    let mut rest = block;
+    for run in parts.chunk_by(|a, b| is_zero(a) == is_zero(b)) {
+        let len = run.iter().map(|part| part.len()).sum();
+        let (data, after) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+        if !run.first().is_some_and(|part| is_zero(part)) {
+            file.write_at(at, data)?;
+        }
+        at += len as u64;
+        rest = after;
+    }
+    Ok(())
+}
