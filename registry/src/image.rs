@@ -265,3 +265,15 @@ pub struct PendingDelete {
     /// When it was queued.
     pub queued_at: Timestamp,
 }
+
+/// An upload in progress as the reaper sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadRow {
+    /// The image it is for.
+    pub image_id: ImageId,
+    /// The upload.
+    pub upload: Upload,
+    /// Whether the image is still there; if not, the upload will never finish and its bytes are to be
+    /// removed once nobody writes them any more.
+    pub image_exists: bool,
+}

@@ -1,0 +1,277 @@
+//! The pure machine: a view of the state and a command give changes and an outcome.
+//!
+//! No clock, no randomness, no IO but reading the view, no hash order: every node that applies the
+//! same log comes to the same state and the same answers. A refusal is an outcome; only a view that
+//! cannot be read, or a log that ends its number space, is a fault.
+
+mod images;
+mod members;
+mod uploads;
+
+use std::sync::Arc;
+
+use glimpse_replication::{Fault, LogIndex};
+
+pub use crate::tables::{Counters, UploadState, Usage};
+use crate::{
+    command::{Command, CommandId, Envelope},
+    encoding::fault,
+    image::{Image, ImageId, Location, Member, PendingDelete, Timestamp},
+    outcome::{Outcome, Rejection},
+};
+
+/// The state as the machine reads it.
+pub trait StateView {
+    /// What the machine counts.
+    fn counters(&self) -> Counters;
+    /// The answer to a command that was applied before and is still remembered.
+    fn remembered(&self, id: CommandId) -> Result<Option<Outcome>, Fault>;
+    /// A live image, without its upload.
+    fn image(&self, id: ImageId) -> Result<Option<Arc<Image>>, Fault>;
+    /// Whether the id belonged to an image that is deleted.
+    fn deleted(&self, id: ImageId) -> Result<bool, Fault>;
+    /// A member of the image in this row.
+    fn member(&self, row: u32, member: &str) -> Result<Option<Member>, Fault>;
+    /// All members of the image in this row, by id.
+    fn members(&self, row: u32) -> Result<Vec<Member>, Fault>;
+    /// The upload to this image, also if the image is deleted.
+    fn upload(&self, id: ImageId) -> Result<Option<UploadState>, Fault>;
+    /// Bytes of an owner.
+    fn usage(&self, owner: Option<&str>) -> Result<Usage, Fault>;
+}
+
+/// One change to the state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Makes or replaces an image and its indexes.
+    PutImage {
+        /// As it was; `None`: new.
+        before: Option<Arc<Image>>,
+        /// As it is now, without its upload.
+        after: Arc<Image>,
+    },
+    /// Removes an image, its members and indexes, and leaves a tombstone.
+    RemoveImage {
+        /// As it was.
+        image: Arc<Image>,
+        /// As they were.
+        members: Vec<Member>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Makes or replaces a member.
+    PutMember {
+        /// Of the image.
+        row: u32,
+        /// As it was; `None`: new.
+        before: Option<Member>,
+        /// As it is now.
+        after: Member,
+    },
+    /// Removes a member.
+    RemoveMember {
+        /// Of the image.
+        row: u32,
+        /// As it was.
+        member: Member,
+    },
+    /// Makes or replaces the upload to an image.
+    PutUpload(ImageId, UploadState),
+    /// Ends the upload to an image.
+    RemoveUpload(ImageId),
+    /// Sets the bytes of an owner.
+    PutUsage(Option<String>, Usage),
+    /// Queues data for the reaper.
+    PutPendingDelete(PendingDelete),
+    /// The reaper is done with this one; absent already is fine.
+    RemovePendingDelete(u64),
+    /// Sets the counters.
+    PutCounters(Counters),
+    /// Remembers the answer to a command.
+    Remember(CommandId, Outcome),
+}
+
+/// Decides what a command does to the state.
+pub fn decide(
+    view: &impl StateView,
+    index: LogIndex,
+    envelope: &Envelope,
+) -> Result<(Vec<Change>, Outcome), Fault> {
+    if let Some(outcome) = view.remembered(envelope.id)? {
+        return Ok((Vec::new(), outcome));
+    }
+    let mut counters = view.counters();
+    counters.time = envelope
+        .time
+        .max(Timestamp(counters.time.0.saturating_add(1)));
+    let mut draft = Draft {
+        view,
+        index,
+        now: counters.time,
+        counters,
+        changes: Vec::new(),
+    };
+    let outcome = match draft.run(&envelope.command) {
+        Ok(outcome) => outcome,
+        Err(Refusal::Rejected(rejection)) => {
+            draft.changes.clear();
+            draft.counters = Counters {
+                time: draft.now,
+                ..view.counters()
+            };
+            Outcome::Rejected(rejection)
+        }
+        Err(Refusal::Fault(fault)) => return Err(fault),
+    };
+    let Draft {
+        mut changes,
+        counters,
+        ..
+    } = draft;
+    changes.push(Change::PutCounters(counters));
+    changes.push(Change::Remember(envelope.id, outcome.clone()));
+    Ok((changes, outcome))
+}
+
+/// Why a command does not run to its end.
+enum Refusal {
+    Rejected(Rejection),
+    Fault(Fault),
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+type Step<T = Outcome> = Result<T, Refusal>;
+
+/// One command on its way: what it read and what it will change.
+struct Draft<'v, V> {
+    view: &'v V,
+    index: LogIndex,
+    now: Timestamp,
+    counters: Counters,
+    changes: Vec<Change>,
+}
+
+impl<V: StateView> Draft<'_, V> {
+    fn run(&mut self, command: &Command) -> Step {
+        match command {
+            Command::CreateImage { id, attributes } => self.create_image(*id, attributes),
+            Command::UpdateImage {
+                id,
+                expected,
+                attributes,
+            } => self.update_image(*id, *expected, attributes),
+            Command::DeleteImage { id, expected } => self.delete_image(*id, *expected),
+            Command::SetStatus { id, to } => self.set_status(*id, *to),
+            Command::AddTag { id, tag, quota } => self.add_tag(*id, tag, *quota),
+            Command::RemoveTag { id, tag } => self.remove_tag(*id, tag),
+            Command::AddMember { id, member, quota } => self.add_member(*id, member, *quota),
+            Command::SetMemberStatus { id, member, status } => {
+                self.set_member_status(*id, member, *status)
+            }
+            Command::RemoveMember { id, member } => self.remove_member(*id, member),
+            Command::BeginUpload {
+                id,
+                upload,
+                node,
+                incarnation,
+                store,
+                reserve,
+                quota,
+                lease_until,
+            } => self.begin_upload(
+                *id,
+                crate::image::Upload {
+                    id: *upload,
+                    node: *node,
+                    incarnation: *incarnation,
+                    store: store.clone(),
+                    reserved: *reserve,
+                    lease_until: *lease_until,
+                },
+                *quota,
+            ),
+            Command::ExtendUpload {
+                id,
+                upload,
+                reserve,
+                quota,
+                lease_until,
+            } => self.extend_upload(*id, *upload, *reserve, *quota, *lease_until),
+            Command::FinishUpload {
+                id,
+                upload,
+                data,
+                quota,
+            } => self.finish_upload(*id, *upload, data, *quota),
+            Command::AbortUpload { id, upload } => self.abort_upload(*id, *upload),
+            Command::DataReaped { sequences } => {
+                self.changes.extend(
+                    sequences
+                        .iter()
+                        .map(|sequence| Change::RemovePendingDelete(*sequence)),
+                );
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    /// The image, or the refusal that there is none.
+    fn image(&self, id: ImageId) -> Step<Arc<Image>> {
+        Ok(self.view.image(id)?.ok_or(Rejection::ImageNotFound)?)
+    }
+
+    /// Writes a changed image under a new version, and gives it back.
+    fn put_image(&mut self, before: Arc<Image>, mut after: Image) -> Arc<Image> {
+        after.version = self.index;
+        after.updated_at = self.now;
+        after.upload = None;
+        let after = Arc::new(after);
+        self.changes.push(Change::PutImage {
+            before: Some(before),
+            after: Arc::clone(&after),
+        });
+        after
+    }
+
+    /// Queues data for the reaper.
+    fn queue_delete(&mut self, image_id: ImageId, location: Location) -> Step<()> {
+        self.counters.last_sequence = self
+            .counters
+            .last_sequence
+            .checked_add(1)
+            .ok_or_else(|| fault("queueing a delete")("out of sequence numbers"))?;
+        self.changes.push(Change::PutPendingDelete(PendingDelete {
+            sequence: self.counters.last_sequence,
+            image_id,
+            location,
+            queued_at: self.now,
+        }));
+        Ok(())
+    }
+
+    /// Changes the bytes of an owner. At most once per owner and command: it reads the view.
+    fn put_usage(&mut self, owner: Option<&str>, change: impl FnOnce(&mut Usage)) -> Step<()> {
+        let mut usage = self.view.usage(owner)?;
+        change(&mut usage);
+        self.changes
+            .push(Change::PutUsage(owner.map(str::to_owned), usage));
+        Ok(())
+    }
+}
+
+/// Bytes that an image counts against its owner's quota: its data, once per location.
+fn charged(image: &Image) -> u64 {
+    let locations = u64::try_from(image.locations.len()).unwrap_or(u64::MAX);
+    image.size.unwrap_or(0).saturating_mul(locations)
+}

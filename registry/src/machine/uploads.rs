@@ -1,0 +1,167 @@
+//! Commands of an upload: begin, extend, finish, abort; and the owner's storage quota.
+//!
+//! An upload is dead once the time in the log passes its lease: from then on it can be aborted but
+//! neither extended nor finished, so whoever sees a dead upload may remove its bytes without a race.
+//! The upload of a deleted image keeps its row and its reservation until it is aborted: its bytes are
+//! still in the store until then.
+
+use super::{Change, Draft, StateView, Step, UploadState, Usage};
+use crate::{
+    command::UploadedData,
+    image::{Image, ImageId, Timestamp, Upload, UploadId},
+    outcome::{Outcome, Rejection},
+    status::Status,
+};
+
+impl<V: StateView> Draft<'_, V> {
+    pub(super) fn begin_upload(&mut self, id: ImageId, upload: Upload, quota: Option<u64>) -> Step {
+        let before = self.image(id)?;
+        if before.status != Status::Queued {
+            return Err(Rejection::ForbiddenMove {
+                from: before.status,
+                to: Status::Saving,
+            }
+            .into());
+        }
+        self.check_move(before.status, Status::Saving)?;
+        let attributes = &before.attributes;
+        if attributes.disk_format.is_none() || attributes.container_format.is_none() {
+            return Err(Rejection::FormatsUnset.into());
+        }
+        let owner = attributes.owner.clone();
+        let usage = self.view.usage(owner.as_deref())?;
+        check_storage(used(usage), upload.reserved, quota)?;
+        self.put_usage(owner.as_deref(), |usage| {
+            usage.reserved = usage.reserved.saturating_add(upload.reserved);
+        })?;
+        let state = UploadState {
+            upload: upload.clone(),
+            owner,
+        };
+        self.changes.push(Change::PutUpload(id, state));
+        let after = Image {
+            status: Status::Saving,
+            ..Image::clone(&before)
+        };
+        let mut shown = Image::clone(&self.put_image(before, after));
+        shown.upload = Some(upload);
+        Ok(Outcome::Image(Box::new(shown)))
+    }
+
+    /// Leaves the image record as it is: a lease is no change that a client sees.
+    pub(super) fn extend_upload(
+        &mut self,
+        id: ImageId,
+        upload: UploadId,
+        reserve: u64,
+        quota: Option<u64>,
+        lease_until: Timestamp,
+    ) -> Step {
+        let (_, mut state) = self.living_upload(id, upload)?;
+        let already = state.upload.reserved;
+        let usage = self.view.usage(state.owner.as_deref())?;
+        let reserved = already.max(reserve);
+        check_storage(used(usage).saturating_sub(already), reserved, quota)?;
+        self.put_usage(state.owner.as_deref(), |usage| {
+            usage.reserved = usage
+                .reserved
+                .saturating_sub(already)
+                .saturating_add(reserved);
+        })?;
+        state.upload.reserved = reserved;
+        state.upload.lease_until = state.upload.lease_until.max(lease_until);
+        self.changes.push(Change::PutUpload(id, state));
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn finish_upload(
+        &mut self,
+        id: ImageId,
+        upload: UploadId,
+        data: &UploadedData,
+        quota: Option<u64>,
+    ) -> Step {
+        let (before, state) = self.living_upload(id, upload)?;
+        self.check_move(before.status, Status::Active)?;
+        let reserved = state.upload.reserved;
+        let usage = self.view.usage(state.owner.as_deref())?;
+        check_storage(used(usage).saturating_sub(reserved), data.size, quota)?;
+        self.put_usage(state.owner.as_deref(), |usage| {
+            usage.reserved = usage.reserved.saturating_sub(reserved);
+            usage.live = usage.live.saturating_add(data.size);
+        })?;
+        self.changes.push(Change::RemoveUpload(id));
+        let after = Image {
+            status: Status::Active,
+            size: Some(data.size),
+            virtual_size: data.virtual_size,
+            checksum: Some(data.checksum.clone()),
+            os_hash_algo: Some(data.os_hash_algo.clone()),
+            os_hash_value: Some(data.os_hash_value.clone()),
+            manifest: Some(data.manifest),
+            locations: vec![data.location.clone()],
+            ..Image::clone(&before)
+        };
+        let after = self.put_image(before, after);
+        Ok(Outcome::Image(Box::new(Image::clone(&after))))
+    }
+
+    pub(super) fn abort_upload(&mut self, id: ImageId, upload: UploadId) -> Step {
+        let state = self.own_upload(id, upload)?;
+        let reserved = state.upload.reserved;
+        self.put_usage(state.owner.as_deref(), |usage| {
+            usage.reserved = usage.reserved.saturating_sub(reserved);
+        })?;
+        self.changes.push(Change::RemoveUpload(id));
+        if let Some(before) = self.view.image(id)? {
+            self.check_move(before.status, Status::Queued)?;
+            let after = Image {
+                status: Status::Queued,
+                size: None,
+                virtual_size: None,
+                ..Image::clone(&before)
+            };
+            self.put_image(before, after);
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// The upload, if it is this one.
+    fn own_upload(&self, id: ImageId, upload: UploadId) -> Step<UploadState> {
+        match self.view.upload(id)? {
+            Some(state) if state.upload.id == upload => Ok(state),
+            Some(_) | None => Err(Rejection::UploadLost.into()),
+        }
+    }
+
+    /// The upload and its image, if neither is dead.
+    fn living_upload(
+        &self,
+        id: ImageId,
+        upload: UploadId,
+    ) -> Step<(std::sync::Arc<Image>, UploadState)> {
+        let state = self.own_upload(id, upload)?;
+        if self.now > state.upload.lease_until {
+            return Err(Rejection::UploadLost.into());
+        }
+        let image = self.view.image(id)?.ok_or(Rejection::UploadLost)?;
+        Ok((image, state))
+    }
+}
+
+fn used(usage: Usage) -> u64 {
+    usage.live.saturating_add(usage.reserved)
+}
+
+/// Refuses what would go over the owner's bytes.
+fn check_storage(used: u64, requested: u64, quota: Option<u64>) -> Step<()> {
+    match quota {
+        Some(limit) if used.saturating_add(requested) > limit => Err(Rejection::StorageQuota {
+            used,
+            requested,
+            limit,
+        }
+        .into()),
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,319 @@
+//! The handle on a running registry: typed calls that propose a command and give back its outcome,
+//! and views to read from.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use glimpse_replication::{Clock, Handle, Seams, disk::RealDisk, transport::NoPeers};
+
+use crate::{
+    Config, Error, OpenError, Result,
+    command::{Command, CommandId, Envelope, UploadedData},
+    encoding::{encode_envelope, fault},
+    image::{Attributes, Image, ImageId, Member, MemberStatus, Timestamp, UploadId, Version},
+    outcome::Outcome,
+    status::Status,
+    store::{Reader, Store},
+    view::View,
+};
+
+/// A handle on the registry; cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    group: Handle<Outcome>,
+    reader: Reader,
+    proposer: Arc<Proposer>,
+}
+
+/// What envelopes are made of.
+struct Proposer {
+    clock: Arc<dyn Clock>,
+    raft_id: u64,
+    incarnation: u128,
+    sequence: AtomicU64,
+    upload_lease: Duration,
+}
+
+impl Registry {
+    /// Opens or makes the registry of a node on real disks, replays what the tables lack, and
+    /// starts its group.
+    pub fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let log = config.dir.join("log");
+        let disk =
+            RealDisk::new(&log).map_err(|error| OpenError::Directory { path: log, error })?;
+        let store = Store::open(
+            &config.dir.join("tables.redb"),
+            config.table_cache_bytes,
+            config.dedup_entries,
+        )?;
+        let seams = Seams {
+            clock,
+            disk: Arc::new(disk),
+            transport: Box::new(NoPeers),
+        };
+        Self::start(config, seams, store)
+    }
+
+    /// Starts the registry of a node on whatever clock, log, transport and tables are given.
+    pub fn start(config: Config, seams: Seams, store: Store) -> Result<Self, OpenError> {
+        let reader = store.reader();
+        let proposer = Proposer {
+            clock: Arc::clone(&seams.clock),
+            raft_id: config.replication.raft_id,
+            incarnation: config.incarnation,
+            sequence: AtomicU64::new(0),
+            upload_lease: config.upload_lease,
+        };
+        let group = glimpse_replication::start(config.replication, seams, store)?;
+        Ok(Self {
+            group,
+            reader,
+            proposer: Arc::new(proposer),
+        })
+    }
+
+    /// Ends it in order: pending answers, checkpoint, thread.
+    pub async fn stop(&self) -> Result<()> {
+        Ok(self.group.stop().await?)
+    }
+
+    /// Resolves when the registry has stopped on a fault, with the reason.
+    pub async fn faulted(&self) -> String {
+        self.group.faulted().await
+    }
+
+    /// What the group says of itself.
+    pub fn status(&self) -> glimpse_replication::Status {
+        self.group.status()
+    }
+
+    /// Proposes a command under a fresh id and waits for its outcome. A rejection is an error.
+    pub async fn propose(&self, command: Command) -> Result<Outcome> {
+        let proposer = &self.proposer;
+        let envelope = Envelope {
+            id: CommandId {
+                client: proposer.incarnation,
+                sequence: proposer.sequence.fetch_add(1, Ordering::Relaxed),
+            },
+            proposer: proposer.raft_id,
+            time: proposer.now(),
+            command,
+        };
+        let bytes = Bytes::from(encode_envelope(&envelope)?);
+        match self.group.propose(bytes).await? {
+            Outcome::Rejected(rejection) => Err(rejection.into()),
+            outcome @ (Outcome::Image(_) | Outcome::Member(_) | Outcome::Done) => Ok(outcome),
+        }
+    }
+
+    /// Makes a queued image.
+    pub async fn create_image(&self, id: ImageId, attributes: Attributes) -> Result<Image> {
+        self.image(Command::CreateImage { id, attributes }).await
+    }
+
+    /// Replaces the attributes of an image that is still at `expected`.
+    pub async fn update_image(
+        &self,
+        id: ImageId,
+        expected: Version,
+        attributes: Attributes,
+    ) -> Result<Image> {
+        self.image(Command::UpdateImage {
+            id,
+            expected,
+            attributes,
+        })
+        .await
+    }
+
+    /// Deletes an image.
+    pub async fn delete_image(&self, id: ImageId, expected: Option<Version>) -> Result<()> {
+        self.done(Command::DeleteImage { id, expected }).await
+    }
+
+    /// Deactivates or reactivates.
+    pub async fn set_status(&self, id: ImageId, to: Status) -> Result<Image> {
+        self.image(Command::SetStatus { id, to }).await
+    }
+
+    /// Adds a tag.
+    pub async fn add_tag(&self, id: ImageId, tag: String, quota: Option<u64>) -> Result<()> {
+        self.done(Command::AddTag { id, tag, quota }).await
+    }
+
+    /// Removes a tag.
+    pub async fn remove_tag(&self, id: ImageId, tag: String) -> Result<()> {
+        self.done(Command::RemoveTag { id, tag }).await
+    }
+
+    /// Adds a member.
+    pub async fn add_member(
+        &self,
+        id: ImageId,
+        member: String,
+        quota: Option<u64>,
+    ) -> Result<Member> {
+        self.member(Command::AddMember { id, member, quota }).await
+    }
+
+    /// Answers for a member.
+    pub async fn set_member_status(
+        &self,
+        id: ImageId,
+        member: String,
+        status: MemberStatus,
+    ) -> Result<Member> {
+        self.member(Command::SetMemberStatus { id, member, status })
+            .await
+    }
+
+    /// Removes a member.
+    pub async fn remove_member(&self, id: ImageId, member: String) -> Result<()> {
+        self.done(Command::RemoveMember { id, member }).await
+    }
+
+    /// Starts an upload on this node: queued → saving. The lease is `lease` from the machine's time.
+    pub async fn begin_upload(
+        &self,
+        id: ImageId,
+        upload: UploadId,
+        store: String,
+        reserve: u64,
+        quota: Option<u64>,
+    ) -> Result<Image> {
+        self.image(Command::BeginUpload {
+            id,
+            upload,
+            node: self.proposer.raft_id,
+            incarnation: self.proposer.incarnation,
+            store,
+            reserve,
+            quota,
+            lease_until: self.lease()?,
+        })
+        .await
+    }
+
+    /// Raises the reservation to `reserve` bytes in all and renews the lease. To be called well
+    /// within each lease, also when nothing more is to be reserved.
+    pub async fn extend_upload(
+        &self,
+        id: ImageId,
+        upload: UploadId,
+        reserve: u64,
+        quota: Option<u64>,
+    ) -> Result<()> {
+        self.done(Command::ExtendUpload {
+            id,
+            upload,
+            reserve,
+            quota,
+            lease_until: self.lease()?,
+        })
+        .await
+    }
+
+    /// Makes the image active.
+    pub async fn finish_upload(
+        &self,
+        id: ImageId,
+        upload: UploadId,
+        data: UploadedData,
+        quota: Option<u64>,
+    ) -> Result<Image> {
+        self.image(Command::FinishUpload {
+            id,
+            upload,
+            data,
+            quota,
+        })
+        .await
+    }
+
+    /// Gives an upload up: saving → queued. Also ends the upload of a deleted image.
+    pub async fn abort_upload(&self, id: ImageId, upload: UploadId) -> Result<()> {
+        self.done(Command::AbortUpload { id, upload }).await
+    }
+
+    /// Tells that the reaper has removed data.
+    pub async fn data_reaped(&self, sequences: Vec<u64>) -> Result<()> {
+        self.done(Command::DataReaped { sequences }).await
+    }
+
+    /// A view at least as new as every write acknowledged before this call (ReadIndex).
+    pub async fn read(&self) -> Result<View> {
+        self.group.read_index().await?;
+        Ok(self.reader.view())
+    }
+
+    /// A view of what this node has applied, without asking the group: for workers and metrics.
+    pub fn read_local(&self) -> Result<View> {
+        Ok(self.reader.view())
+    }
+
+    /// This process' incarnation, as uploads carry it.
+    pub fn incarnation(&self) -> u128 {
+        self.proposer.incarnation
+    }
+
+    async fn image(&self, command: Command) -> Result<Image> {
+        match self.propose(command).await? {
+            Outcome::Image(image) => Ok(*image),
+            outcome @ (Outcome::Member(_) | Outcome::Done | Outcome::Rejected(_)) => {
+                Err(unexpected(&outcome))
+            }
+        }
+    }
+
+    async fn member(&self, command: Command) -> Result<Member> {
+        match self.propose(command).await? {
+            Outcome::Member(member) => Ok(member),
+            outcome @ (Outcome::Image(_) | Outcome::Done | Outcome::Rejected(_)) => {
+                Err(unexpected(&outcome))
+            }
+        }
+    }
+
+    async fn done(&self, command: Command) -> Result<()> {
+        match self.propose(command).await? {
+            Outcome::Done => Ok(()),
+            outcome @ (Outcome::Image(_) | Outcome::Member(_) | Outcome::Rejected(_)) => {
+                Err(unexpected(&outcome))
+            }
+        }
+    }
+
+    /// The end of a lease that begins now, in the machine's time, which may be ahead of the clock.
+    fn lease(&self) -> Result<Timestamp> {
+        let now = self.proposer.now().max(self.reader.view().time()?);
+        let lease = micros(self.proposer.upload_lease);
+        Ok(Timestamp(now.0.saturating_add(lease)))
+    }
+}
+
+impl Proposer {
+    fn now(&self) -> Timestamp {
+        Timestamp(micros(self.clock.wall()))
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The machine gave an answer of another kind than it gives to this command.
+fn unexpected(outcome: &Outcome) -> Error {
+    let kind = match outcome {
+        Outcome::Image(_) => "an image",
+        Outcome::Member(_) => "a member",
+        Outcome::Done => "nothing",
+        Outcome::Rejected(_) => "a rejection",
+    };
+    fault("answering a command")(format!("unexpected outcome: {kind}")).into()
+}

@@ -1,0 +1,1 @@
+//! Tests of the machine, the tables and the listing, without the group.

@@ -1,0 +1,261 @@
+//! The registry at one moment, for reading.
+//!
+//! A view is one redb read transaction. The store publishes a new one after every group of commands
+//! and readers share it, so that reading costs no transaction and no opening of tables.
+
+use std::sync::{Arc, OnceLock};
+
+use glimpse_replication::{Fault, LogIndex};
+use redb::{ReadOnlyTable, ReadTransaction};
+
+use crate::{
+    Result,
+    encoding::{decode, fault},
+    image::{Image, ImageId, Member, PendingDelete, Timestamp, Upload, UploadRow, Visibility},
+    query::Scope,
+    status::Status,
+    tables::{self, Meta, UploadState, Usage},
+};
+
+/// A table, open for reading.
+pub(crate) type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+/// The registry at one moment; cheap to clone.
+#[derive(Clone)]
+pub struct View(Arc<Inner>);
+
+struct Inner {
+    transaction: ReadTransaction,
+    meta: Meta,
+    ids: OnceLock<Table>,
+    records: OnceLock<Table>,
+    members: OnceLock<Table>,
+    uploads: OnceLock<Table>,
+    postings: OnceLock<Table>,
+}
+
+impl View {
+    /// A view of what `transaction` sees, where `meta` stands.
+    pub(crate) fn new(transaction: ReadTransaction, meta: Meta) -> Self {
+        Self(Arc::new(Inner {
+            transaction,
+            meta,
+            ids: OnceLock::new(),
+            records: OnceLock::new(),
+            members: OnceLock::new(),
+            uploads: OnceLock::new(),
+            postings: OnceLock::new(),
+        }))
+    }
+
+    /// One image by id, deleted ones never.
+    pub fn image(&self, id: ImageId) -> Result<Option<Arc<Image>>> {
+        match tables::row_of(self.ids()?, id)? {
+            Some(row) => self.record(row).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the id is in use or was.
+    pub fn id_taken(&self, id: ImageId) -> Result<bool> {
+        if tables::row_of(self.ids()?, id)?.is_some() {
+            return Ok(true);
+        }
+        let found = self
+            .open(tables::TOMBSTONES)?
+            .get(id.0.as_slice())
+            .map_err(fault("reading a tombstone"))?;
+        Ok(found.is_some())
+    }
+
+    /// Whether the image exists for the caller (image-api 4.3): the rules of GET by id.
+    pub fn visible(&self, image: &Image, scope: &Scope) -> Result<bool> {
+        let attributes = &image.attributes;
+        let open_to_all = attributes.owner.is_none()
+            || matches!(
+                attributes.visibility,
+                Visibility::Public | Visibility::Community
+            );
+        match scope {
+            Scope::Admin { .. } => Ok(true),
+            Scope::Anonymous => Ok(open_to_all),
+            Scope::Project(project) => Ok(open_to_all
+                || attributes.owner.as_ref() == Some(project)
+                || (attributes.visibility == Visibility::Shared
+                    && self.member_of_row(image.row, project)?.is_some())),
+        }
+    }
+
+    /// One member.
+    pub fn member(&self, id: ImageId, member: &str) -> Result<Option<Member>> {
+        match tables::row_of(self.ids()?, id)? {
+            Some(row) => self.member_of_row(row, member),
+            None => Ok(None),
+        }
+    }
+
+    /// All members of an image, by member id.
+    pub fn members(&self, id: ImageId) -> Result<Vec<Member>> {
+        match tables::row_of(self.ids()?, id)? {
+            Some(row) => Ok(tables::members(self.members_table()?, row)?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Bytes that the owner's images hold, and bytes reserved by uploads.
+    pub fn usage(&self, owner: &str) -> Result<(u64, u64)> {
+        let table = self.open(tables::USAGE)?;
+        let key = tables::owner_key(Some(owner));
+        let usage: Usage = tables::get(&table, "reading usage", &key)?.unwrap_or_default();
+        Ok((usage.live, usage.reserved))
+    }
+
+    /// The head of the reaper's queue: those whose sequence is above `after`; the first is 1.
+    pub fn pending_deletes(&self, after: u64, limit: usize) -> Result<Vec<PendingDelete>> {
+        let table = self.open(tables::PENDING_DELETES)?;
+        Ok(tables::pending_deletes(&table, after, limit)?)
+    }
+
+    /// Uploads in progress, by image id, those of deleted images included.
+    pub fn uploads(&self, after: Option<ImageId>, limit: usize) -> Result<Vec<UploadRow>> {
+        const WHAT: &str = "reading uploads";
+        let mut rows = Vec::new();
+        let from = after.map_or([0; 16], |id| id.0);
+        for entry in self
+            .uploads_table()?
+            .range(from.as_slice()..)
+            .map_err(fault(WHAT))?
+        {
+            if rows.len() >= limit {
+                break;
+            }
+            let (key, value) = entry.map_err(fault(WHAT))?;
+            let image_id = ImageId(key.value().try_into().map_err(fault(WHAT))?);
+            if Some(image_id) == after {
+                continue;
+            }
+            let state: UploadState = decode(WHAT, value.value())?;
+            rows.push(UploadRow {
+                image_id,
+                upload: state.upload,
+                image_exists: tables::row_of(self.ids()?, image_id)?.is_some(),
+            });
+        }
+        Ok(rows)
+    }
+
+    /// Images of any status in creation order from `row` on, for workers.
+    pub fn images_from(&self, row: u32, limit: usize) -> Result<Vec<Arc<Image>>> {
+        const WHAT: &str = "reading image records";
+        self.records()?
+            .range(tables::row_key(row).as_slice()..)
+            .map_err(fault(WHAT))?
+            .take(limit)
+            .map(|entry| {
+                let (_, value) = entry.map_err(fault(WHAT))?;
+                self.whole(decode(WHAT, value.value())?)
+            })
+            .collect()
+    }
+
+    /// The machine's time: the largest time in the log.
+    pub fn time(&self) -> Result<Timestamp> {
+        Ok(self.0.meta.counters.time)
+    }
+
+    /// Images in the registry.
+    pub fn image_count(&self) -> Result<u64> {
+        Ok(self.0.meta.counters.images)
+    }
+
+    /// The last log entry that this view contains.
+    pub fn applied_index(&self) -> LogIndex {
+        self.0.meta.applied
+    }
+
+    /// Row of the next image to be made: above all rows there are.
+    pub(crate) fn next_row(&self) -> u32 {
+        self.0.meta.counters.next_row
+    }
+
+    /// The image of a row that an index names.
+    pub(crate) fn record(&self, row: u32) -> Result<Arc<Image>> {
+        let image = tables::record(self.records()?, row)?.ok_or_else(|| missing(row))?;
+        self.whole(image)
+    }
+
+    pub(crate) fn ids(&self) -> Result<&Table, Fault> {
+        self.opened(&self.0.ids, tables::IDS)
+    }
+
+    pub(crate) fn records(&self) -> Result<&Table, Fault> {
+        self.opened(&self.0.records, tables::RECORDS)
+    }
+
+    pub(crate) fn postings(&self) -> Result<&Table, Fault> {
+        self.opened(&self.0.postings, tables::POSTINGS)
+    }
+
+    fn members_table(&self) -> Result<&Table, Fault> {
+        self.opened(&self.0.members, tables::MEMBERS)
+    }
+
+    fn uploads_table(&self) -> Result<&Table, Fault> {
+        self.opened(&self.0.uploads, tables::UPLOADS)
+    }
+
+    fn member_of_row(&self, row: u32, member: &str) -> Result<Option<Member>> {
+        let key = tables::member_key(row, member);
+        Ok(tables::get(
+            self.members_table()?,
+            "reading a member",
+            &key,
+        )?)
+    }
+
+    /// Adds the upload, which records do not hold.
+    fn whole(&self, mut image: Image) -> Result<Arc<Image>> {
+        if image.status == Status::Saving {
+            image.upload = self.upload(image.id)?;
+        }
+        Ok(Arc::new(image))
+    }
+
+    fn upload(&self, id: ImageId) -> Result<Option<Upload>, Fault> {
+        let state: Option<UploadState> =
+            tables::get(self.uploads_table()?, "reading an upload", &id.0)?;
+        Ok(state.map(|state| state.upload))
+    }
+
+    fn opened<'v>(
+        &self,
+        slot: &'v OnceLock<Table>,
+        definition: tables::Definition,
+    ) -> Result<&'v Table, Fault> {
+        if let Some(table) = slot.get() {
+            return Ok(table);
+        }
+        let table = self.open(definition)?;
+        Ok(slot.get_or_init(|| table))
+    }
+
+    fn open(&self, definition: tables::Definition) -> Result<Table, Fault> {
+        self.0
+            .transaction
+            .open_table(definition)
+            .map_err(fault("opening a table"))
+    }
+}
+
+/// An index names a row that has no record: the tables are damaged.
+pub(crate) fn missing(row: u32) -> Fault {
+    fault("reading an image record")(format!("row {row} has no record"))
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View")
+            .field("applied", &self.0.meta.applied)
+            .finish_non_exhaustive()
+    }
+}

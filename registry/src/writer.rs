@@ -1,0 +1,233 @@
+//! One write transaction: the state as the machine reads it, and the machine's changes.
+
+use std::sync::Arc;
+
+use glimpse_replication::{Fault, LogIndex};
+use redb::{ReadableTable as _, Table, WriteTransaction};
+
+use crate::{
+    command::CommandId,
+    encoding::{encode, fault},
+    image::{Image, ImageId, Member},
+    machine::{Change, StateView},
+    outcome::Outcome,
+    postings::{Pending, Posting},
+    tables::{self, Counters, Meta, UploadState, Usage},
+    view::missing,
+};
+
+type Open<'t> = Table<'t, &'static [u8], &'static [u8]>;
+
+/// The tables, open for writing.
+pub(crate) struct Writer<'t> {
+    meta_table: Open<'t>,
+    ids: Open<'t>,
+    records: Open<'t>,
+    members: Open<'t>,
+    uploads: Open<'t>,
+    pending_deletes: Open<'t>,
+    tombstones: Open<'t>,
+    usage: Open<'t>,
+    remembered: Open<'t>,
+    remembered_order: Open<'t>,
+    postings: Open<'t>,
+    pending: Pending,
+    meta: Meta,
+    /// Commands remembered at most.
+    remember: u64,
+}
+
+impl<'t> Writer<'t> {
+    pub(crate) fn open(
+        transaction: &'t WriteTransaction,
+        meta: Meta,
+        remember: u64,
+    ) -> Result<Self, Fault> {
+        let open = |definition| {
+            transaction
+                .open_table(definition)
+                .map_err(fault("opening a table"))
+        };
+        Ok(Self {
+            meta_table: open(tables::META)?,
+            ids: open(tables::IDS)?,
+            records: open(tables::RECORDS)?,
+            members: open(tables::MEMBERS)?,
+            uploads: open(tables::UPLOADS)?,
+            pending_deletes: open(tables::PENDING_DELETES)?,
+            tombstones: open(tables::TOMBSTONES)?,
+            usage: open(tables::USAGE)?,
+            remembered: open(tables::REMEMBERED)?,
+            remembered_order: open(tables::REMEMBERED_ORDER)?,
+            postings: open(tables::POSTINGS)?,
+            pending: Pending::default(),
+            meta,
+            remember,
+        })
+    }
+
+    /// Notes that an entry is applied, whether or not it changed anything.
+    pub(crate) fn applied(&mut self, index: LogIndex) {
+        self.meta.applied = index;
+    }
+
+    /// Writes the indexes and the applied index, and gives back the new state of the registry.
+    pub(crate) fn finish(mut self) -> Result<Meta, Fault> {
+        self.pending.flush(&mut self.postings)?;
+        put(&mut self.meta_table, tables::META_KEY, &encode(&self.meta)?)?;
+        Ok(self.meta)
+    }
+
+    /// Carries out one change that the entry at `index` makes.
+    pub(crate) fn carry_out(&mut self, index: LogIndex, change: Change) -> Result<(), Fault> {
+        match change {
+            Change::PutImage { before, after } => self.put_image(before.as_deref(), &after),
+            Change::RemoveImage { image, members, at } => {
+                self.pending.replace(Some(&image), None);
+                for member in &members {
+                    self.remove_member(image.row, member)?;
+                }
+                remove(&mut self.ids, &image.id.0)?;
+                remove(&mut self.records, &tables::row_key(image.row))?;
+                put(&mut self.tombstones, &image.id.0, &at.0.to_be_bytes())
+            }
+            Change::PutMember { row, before, after } => {
+                if let Some(before) = before {
+                    let posting = Posting::member(&before.member_id, before.status);
+                    self.pending.remove(&posting, row);
+                }
+                let posting = Posting::member(&after.member_id, after.status);
+                self.pending.add(&posting, row);
+                let key = tables::member_key(row, &after.member_id);
+                put(&mut self.members, &key, &encode(&after)?)
+            }
+            Change::RemoveMember { row, member } => self.remove_member(row, &member),
+            Change::PutUpload(id, state) => put(&mut self.uploads, &id.0, &encode(&state)?),
+            Change::RemoveUpload(id) => remove(&mut self.uploads, &id.0),
+            Change::PutUsage(owner, usage) => {
+                let key = tables::owner_key(owner.as_deref());
+                if usage == Usage::default() {
+                    remove(&mut self.usage, &key)
+                } else {
+                    put(&mut self.usage, &key, &encode(&usage)?)
+                }
+            }
+            Change::PutPendingDelete(pending) => {
+                let key = pending.sequence.to_be_bytes();
+                put(&mut self.pending_deletes, &key, &encode(&pending)?)
+            }
+            Change::RemovePendingDelete(sequence) => {
+                remove(&mut self.pending_deletes, &sequence.to_be_bytes())
+            }
+            Change::PutCounters(counters) => {
+                self.meta.counters = counters;
+                Ok(())
+            }
+            Change::Remember(id, outcome) => self.remember(index, id, &outcome),
+        }
+    }
+
+    fn put_image(&mut self, before: Option<&Image>, after: &Image) -> Result<(), Fault> {
+        self.pending.replace(before, Some(after));
+        let row = tables::row_key(after.row);
+        if before.is_none() {
+            put(&mut self.ids, &after.id.0, &row)?;
+        }
+        put(&mut self.records, &row, &encode(after)?)
+    }
+
+    fn remove_member(&mut self, row: u32, member: &Member) -> Result<(), Fault> {
+        let posting = Posting::member(&member.member_id, member.status);
+        self.pending.remove(&posting, row);
+        remove(
+            &mut self.members,
+            &tables::member_key(row, &member.member_id),
+        )
+    }
+
+    /// Remembers an answer and forgets the oldest beyond the bound.
+    fn remember(&mut self, index: LogIndex, id: CommandId, outcome: &Outcome) -> Result<(), Fault> {
+        const WHAT: &str = "forgetting old commands";
+        let key = tables::command_key(id);
+        put(&mut self.remembered, &key, &encode(outcome)?)?;
+        put(&mut self.remembered_order, &index.to_be_bytes(), &key)?;
+        self.meta.remembered += 1;
+        while self.meta.remembered > self.remember {
+            let Some((_, forgotten)) = self.remembered_order.pop_first().map_err(fault(WHAT))?
+            else {
+                break;
+            };
+            self.remembered
+                .remove(forgotten.value())
+                .map_err(fault(WHAT))?;
+            self.meta.remembered -= 1;
+        }
+        Ok(())
+    }
+}
+
+fn put(table: &mut Open<'_>, key: &[u8], value: &[u8]) -> Result<(), Fault> {
+    table
+        .insert(key, value)
+        .map(drop)
+        .map_err(fault("writing a table"))
+}
+
+fn remove(table: &mut Open<'_>, key: &[u8]) -> Result<(), Fault> {
+    table
+        .remove(key)
+        .map(drop)
+        .map_err(fault("writing a table"))
+}
+
+impl StateView for Writer<'_> {
+    fn counters(&self) -> Counters {
+        self.meta.counters
+    }
+
+    fn remembered(&self, id: CommandId) -> Result<Option<Outcome>, Fault> {
+        tables::get(
+            &self.remembered,
+            "reading a remembered command",
+            &tables::command_key(id),
+        )
+    }
+
+    fn image(&self, id: ImageId) -> Result<Option<Arc<Image>>, Fault> {
+        match tables::row_of(&self.ids, id)? {
+            Some(row) => {
+                let image = tables::record(&self.records, row)?.ok_or_else(|| missing(row))?;
+                Ok(Some(Arc::new(image)))
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn deleted(&self, id: ImageId) -> Result<bool, Fault> {
+        self.tombstones
+            .get(id.0.as_slice())
+            .map(|found| found.is_some())
+            .map_err(fault("reading a tombstone"))
+    }
+
+    fn member(&self, row: u32, member: &str) -> Result<Option<Member>, Fault> {
+        tables::get(
+            &self.members,
+            "reading a member",
+            &tables::member_key(row, member),
+        )
+    }
+
+    fn members(&self, row: u32) -> Result<Vec<Member>, Fault> {
+        tables::members(&self.members, row)
+    }
+
+    fn upload(&self, id: ImageId) -> Result<Option<UploadState>, Fault> {
+        tables::get(&self.uploads, "reading an upload", &id.0)
+    }
+
+    fn usage(&self, owner: Option<&str>) -> Result<Usage, Fault> {
+        let usage = tables::get(&self.usage, "reading usage", &tables::owner_key(owner))?;
+        Ok(usage.unwrap_or_default())
+    }
+}
