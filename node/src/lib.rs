@@ -2,13 +2,22 @@
 //! It is the only crate that knows HTTP, the Image API and the configuration file; it joins
 //! `registry`, `cache` and `store`, which know nothing of each other.
 
+pub mod admin;
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod data;
+pub mod data_dir;
 pub mod format;
 pub mod http;
 pub mod metrics;
+pub mod node;
 pub mod policy;
+pub mod serve;
+pub mod telemetry;
 pub mod workers;
+
+pub use node::Node;

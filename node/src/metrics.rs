@@ -1,5 +1,519 @@
 //! Every metric of the node: names, meaning and registration in one place.
+//!
+//! Names are `<part>_<noun>_<unit>`, counters end in `_total`. What happens is counted where it
+//! happens, through the public fields; what other parts count themselves (cache, registry, the
+//! process) is copied in by [`Metrics::observe`] when somebody asks. `ops/METRICS.md` is
+//! [`Metrics::document`], asserted by a test.
 
-/// The metrics of one node.
-#[derive(Debug, Default)]
-pub struct Metrics {}
+use std::{fmt::Write as _, sync::atomic::Ordering, time::Duration};
+
+use parking_lot::RwLock;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeMetric, text},
+    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Metric, Registry},
+};
+
+use crate::app::App;
+
+/// Upper bounds of the request durations, seconds: from a metadata read to a large transfer.
+const SECONDS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0,
+];
+
+/// Route templates remembered at most; the rest count as `other`.
+const MAX_ROUTES: usize = 128;
+
+/// Pending deletes counted at most: more shows as this.
+const MAX_PENDING: usize = 10_000;
+
+/// Labels of [`Metrics::http_requests`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// The route's template, never the path.
+    route: &'static str,
+    /// `GET` …, or `other`.
+    method: &'static str,
+    /// `2xx` …
+    status: &'static str,
+}
+
+/// Label of [`Metrics::http_request_duration`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RouteLabel {
+    /// The route's template.
+    route: &'static str,
+}
+
+/// Why something was refused or broke.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    /// One of few words.
+    pub reason: &'static str,
+}
+
+/// Labels of [`Metrics::registry_commands`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CommandLabels {
+    /// `create_image` …
+    pub command: &'static str,
+    /// `done`, or the kind of refusal or failure.
+    pub outcome: &'static str,
+}
+
+/// Label of [`Metrics::node_build`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BuildLabel {
+    /// Of this program.
+    version: &'static str,
+}
+
+/// How one metric is described.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// As it is scraped.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+}
+
+/// Declares the struct, its registration and the copying of descriptions from one list of
+/// `field: type = "name", "help"`.
+macro_rules! metrics {
+    ($($(#[$attribute:meta])* $field:ident: $kind:ty = $name:literal, $help:literal;)*) => {
+        /// The metrics of one node. Counters and gauges are atomics: cheap from any thread.
+        #[derive(Debug)]
+        pub struct Metrics {
+            $(#[doc = $help] $(#[$attribute])* pub $field: $kind,)*
+            registry: Registry,
+            descriptions: Vec<Description>,
+            routes: RwLock<Vec<&'static str>>,
+        }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                let mut registry = Registry::default();
+                let mut descriptions = Vec::new();
+                $(let $field = <$kind as Make>::make();
+                register(&mut registry, &mut descriptions, $name, $help, &$field);)*
+                Self {
+                    $($field,)*
+                    registry,
+                    descriptions,
+                    routes: RwLock::default(),
+                }
+            }
+        }
+    };
+}
+
+/// A metric at its beginning.
+trait Make {
+    fn make() -> Self;
+}
+
+impl Make for Counter {
+    fn make() -> Self {
+        Self::default()
+    }
+}
+
+impl Make for Gauge {
+    fn make() -> Self {
+        Self::default()
+    }
+}
+
+impl Make for Histogram {
+    fn make() -> Self {
+        Self::new(SECONDS)
+    }
+}
+
+impl<L: Clone + std::hash::Hash + Eq, M: Make> Make for Family<L, M> {
+    fn make() -> Self {
+        Self::new_with_constructor(M::make)
+    }
+}
+
+fn register<M: Metric + Clone>(
+    registry: &mut Registry,
+    descriptions: &mut Vec<Description>,
+    name: &'static str,
+    help: &'static str,
+    metric: &M,
+) {
+    let kind = match EncodeMetric::metric_type(metric) {
+        MetricType::Counter => "counter",
+        MetricType::Gauge => "gauge",
+        MetricType::Histogram => "histogram",
+        MetricType::Info | MetricType::Unknown => "unknown",
+    };
+    // The library adds the suffix itself, and a full stop to the help.
+    let bare = name.strip_suffix("_total").unwrap_or(name);
+    registry.register(bare, help, metric.clone());
+    descriptions.push(Description { name, kind, help });
+}
+
+metrics! {
+    node_build: Family<BuildLabel, Gauge> = "node_build",
+        "Always 1; the label says which version runs";
+    node_start: Gauge = "node_start_seconds",
+        "When this process began, seconds since the Unix epoch";
+    process_resident: Gauge = "process_resident_bytes",
+        "Memory of the process that is resident, mapped pool included";
+    process_anonymous: Gauge = "process_anonymous_bytes",
+        "Resident memory that belongs to no file";
+    process_open_files: Gauge = "process_open_files",
+        "File descriptors in use";
+    log_dropped_lines: Counter = "log_dropped_lines_total",
+        "Lines of the log that were dropped because its reader did not keep up";
+
+    http_connections: Gauge = "http_connections",
+        "Connections to the API that are open";
+    http_accepted_connections: Counter = "http_accepted_connections_total",
+        "Connections to the API that were taken";
+    http_refused_connections: Counter = "http_refused_connections_total",
+        "Connections to the API past the bound, answered 503 or dropped";
+    http_failed_connections: Counter = "http_failed_connections_total",
+        "Connections to the API that ended with an error: cut, late, slow or not HTTP";
+    http_requests: Family<RequestLabels, Counter> = "http_requests_total",
+        "Requests answered, by route template, method and class of status";
+    http_request_duration: Family<RouteLabel, Histogram> = "http_request_duration_seconds",
+        "Time from a request's head to the end of its answer's body, by route template";
+    http_received_bytes: Counter = "http_received_bytes_total",
+        "Bytes of request bodies";
+    http_sent_bytes: Counter = "http_sent_bytes_total",
+        "Bytes of answer bodies";
+
+    upload_transfers: Gauge = "upload_transfers",
+        "Uploads in progress";
+    upload_bytes: Counter = "upload_bytes_total",
+        "Bytes of image data taken in";
+    upload_refused: Family<ReasonLabel, Counter> = "upload_refused_total",
+        "Uploads that were refused or broke, by reason";
+    download_transfers: Gauge = "download_transfers",
+        "Downloads in progress";
+    download_bytes: Counter = "download_bytes_total",
+        "Bytes of image data given out";
+    download_refused: Family<ReasonLabel, Counter> = "download_refused_total",
+        "Downloads that were refused before their first byte, by reason";
+    download_broken: Counter = "download_broken_total",
+        "Downloads broken off because the rest could not be read or was damaged";
+
+    registry_term: Gauge = "registry_term",
+        "Raft term";
+    registry_leader: Gauge = "registry_leader",
+        "Whether this node leads the group (1) or not (0)";
+    registry_committed: Gauge = "registry_committed_index",
+        "Last log entry that is committed";
+    registry_applied: Gauge = "registry_applied_index",
+        "Last log entry that is applied";
+    registry_durable: Gauge = "registry_durable_index",
+        "Last log entry whose effect on the tables survives a power cut";
+    registry_first: Gauge = "registry_first_index",
+        "First entry that is still in the log";
+    registry_images: Gauge = "registry_images",
+        "Images in the registry";
+    registry_commands: Family<CommandLabels, Counter> = "registry_commands_total",
+        "Commands proposed by this node, by kind and outcome";
+    reaper_pending_deletes: Gauge = "reaper_pending_deletes",
+        "Deleted images and broken uploads whose data waits to be removed (10000: or more)";
+
+    cache_hits: Counter = "cache_hits_total",
+        "Chunks found in the cache";
+    cache_misses: Counter = "cache_misses_total",
+        "Chunks that had to be filled";
+    cache_shared_fills: Counter = "cache_shared_fills_total",
+        "Readers that waited for another reader's fill";
+    cache_fill: Counter = "cache_fill_bytes_total",
+        "Bytes filled into the cache";
+    cache_corrupt_slots: Counter = "cache_corrupt_slots_total",
+        "Slots whose bytes did not match their name; refilled, never served";
+    cache_corrupt_sources: Counter = "cache_corrupt_sources_total",
+        "Chunks from a store that did not match their name; never served";
+    cache_evictions: Counter = "cache_evictions_total",
+        "Slots that were reused";
+    cache_used_slots: Gauge = "cache_used_slots",
+        "Slots in use";
+    cache_slots: Gauge = "cache_slots",
+        "Slots in all";
+}
+
+/// Something in progress; counted until it is dropped.
+#[derive(Debug)]
+pub struct InProgress(Gauge);
+
+impl InProgress {
+    /// Counts one more of `gauge`.
+    pub fn enter(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Metrics {
+    /// Counts one answered request. `route` is the template (`/v2/images/{id}`), never the path:
+    /// each one costs memory. Bytes of bodies are counted where they flow.
+    pub fn request(
+        &self,
+        route: &str,
+        method: &http::Method,
+        status: http::StatusCode,
+        duration: Duration,
+    ) {
+        let route = self.route(route);
+        let labels = RequestLabels {
+            route,
+            method: method_label(method),
+            status: status_class(status),
+        };
+        self.http_requests.get_or_create(&labels).inc();
+        self.http_request_duration
+            .get_or_create(&RouteLabel { route })
+            .observe(duration.as_secs_f64());
+    }
+
+    /// Counts one command of the registry.
+    pub fn command(&self, command: &'static str, outcome: &'static str) {
+        self.registry_commands
+            .get_or_create(&CommandLabels { command, outcome })
+            .inc();
+    }
+
+    /// Counts one refused or broken upload.
+    pub fn refuse_upload(&self, reason: &'static str) {
+        self.upload_refused
+            .get_or_create(&ReasonLabel { reason })
+            .inc();
+    }
+
+    /// Counts one refused download.
+    pub fn refuse_download(&self, reason: &'static str) {
+        self.download_refused
+            .get_or_create(&ReasonLabel { reason })
+            .inc();
+    }
+
+    /// The remembered copy of a template. There are few and they live as long as the process, so
+    /// they are leaked once and compared as labels without allocation.
+    fn route(&self, template: &str) -> &'static str {
+        let find =
+            |routes: &[&'static str]| routes.iter().find(|known| **known == template).copied();
+        if let Some(known) = find(&self.routes.read()) {
+            return known;
+        }
+        let mut routes = self.routes.write();
+        if let Some(known) = find(&routes) {
+            return known;
+        }
+        if routes.len() >= MAX_ROUTES {
+            return "other";
+        }
+        let new: &'static str = Box::leak(template.into());
+        routes.push(new);
+        new
+    }
+
+    /// Copies what the other parts know of themselves.
+    pub fn observe(&self, app: &App) {
+        let cache = app.cache.stats();
+        for (counter, value) in [
+            (&self.cache_hits, cache.hits),
+            (&self.cache_misses, cache.misses),
+            (&self.cache_shared_fills, cache.shared_fills),
+            (&self.cache_fill, cache.fill_bytes),
+            (&self.cache_corrupt_slots, cache.corrupt_slots),
+            (&self.cache_corrupt_sources, cache.corrupt_sources),
+            (&self.cache_evictions, cache.evictions),
+            (&self.log_dropped_lines, crate::telemetry::dropped_lines()),
+        ] {
+            counter.inner().store(value, Ordering::Relaxed);
+        }
+        let status = app.registry.status();
+        let (images, pending) = match app.registry.read_local() {
+            Ok(view) => (
+                view.image_count().unwrap_or(0),
+                view.pending_deletes(0, MAX_PENDING)
+                    .map_or(0, |pending| pending.len() as u64),
+            ),
+            Err(_) => (0, 0),
+        };
+        let process = Process::read();
+        for (gauge, value) in [
+            (&self.cache_used_slots, cache.used_slots),
+            (&self.cache_slots, cache.slots),
+            (&self.registry_term, status.term),
+            (&self.registry_leader, u64::from(status.leads)),
+            (&self.registry_committed, status.committed),
+            (&self.registry_applied, status.applied),
+            (&self.registry_durable, status.durable),
+            (&self.registry_first, status.first),
+            (&self.registry_images, images),
+            (&self.reaper_pending_deletes, pending),
+            (&self.process_resident, process.resident),
+            (&self.process_anonymous, process.anonymous),
+            (&self.process_open_files, process.open_files),
+        ] {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        self.node_build
+            .get_or_create(&BuildLabel { version })
+            .set(1);
+    }
+
+    /// The OpenMetrics text.
+    pub fn encode(&self) -> String {
+        let mut out = String::with_capacity(16 << 10);
+        // Writing to a string does not fail.
+        let _ = text::encode(&mut out, &self.registry);
+        out
+    }
+
+    /// Every metric.
+    pub fn descriptions(&self) -> &[Description] {
+        &self.descriptions
+    }
+
+    /// The content of `ops/METRICS.md`.
+    pub fn document() -> String {
+        let mut out = String::from(
+            "# Metrics\n\n\
+             What `/metrics` of the admin listener (`admin.listen`) shows, in OpenMetrics text.\n\
+             This file is the list in `node/src/metrics.rs`, and a test keeps it so.\n\n\
+             | name | kind | meaning |\n| --- | --- | --- |\n",
+        );
+        for Description { name, kind, help } in Self::default().descriptions() {
+            let _ = writeln!(out, "| `{name}` | {kind} | {help} |");
+        }
+        out
+    }
+}
+
+fn method_label(method: &http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn status_class(status: http::StatusCode) -> &'static str {
+    match status.as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}
+
+/// What Linux says of this process; zeros where it says nothing.
+#[derive(Default)]
+struct Process {
+    resident: u64,
+    anonymous: u64,
+    open_files: u64,
+}
+
+impl Process {
+    fn read() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let bytes = |name: &str| {
+            let kib = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+            kib.unwrap_or(0) << 10
+        };
+        Self {
+            resident: bytes("VmRSS:"),
+            anonymous: bytes("RssAnon:"),
+            open_files: std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_lists_every_metric_as_it_is() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../ops/METRICS.md");
+        let wanted = Metrics::document();
+        if std::env::var_os("UPDATE_METRICS_MD").is_some() {
+            std::fs::write(path, &wanted).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap();
+        assert_eq!(written, wanted, "run the test with UPDATE_METRICS_MD=1");
+    }
+
+    #[test]
+    fn names_follow_the_rule() {
+        let metrics = Metrics::default();
+        let mut seen = std::collections::BTreeSet::new();
+        for Description { name, kind, help } in metrics.descriptions() {
+            assert!(seen.insert(name), "{name} twice");
+            assert_eq!(name.ends_with("_total"), *kind == "counter", "{name}");
+            assert!(name.contains('_') && !help.ends_with('.'), "{name}");
+            assert!(matches!(*kind, "counter" | "gauge" | "histogram"), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_scraped_under_its_name() {
+        let metrics = Metrics::default();
+        let route = "/v2/images/{id}";
+        for _ in 0..2 {
+            metrics.request(
+                route,
+                &http::Method::GET,
+                http::StatusCode::NOT_FOUND,
+                Duration::from_millis(3),
+            );
+        }
+        metrics.refuse_upload("slots");
+        let running = InProgress::enter(&metrics.download_transfers);
+        let text = metrics.encode();
+        for line in [
+            r#"http_requests_total{route="/v2/images/{id}",method="GET",status="4xx"} 2"#,
+            r#"http_request_duration_seconds_bucket{le="0.005",route="/v2/images/{id}"} 2"#,
+            r#"http_request_duration_seconds_count{route="/v2/images/{id}"} 2"#,
+            r#"upload_refused_total{reason="slots"} 1"#,
+            "download_transfers 1",
+        ] {
+            assert!(
+                text.lines().any(|have| have == line),
+                "{line} not in\n{text}"
+            );
+        }
+        assert!(text.ends_with("# EOF\n"));
+        drop(running);
+        assert!(metrics.encode().contains("download_transfers 0"));
+    }
+
+    #[test]
+    fn routes_past_the_bound_share_one_name() {
+        let metrics = Metrics::default();
+        for number in 0..MAX_ROUTES {
+            metrics.route(&format!("/{number}"));
+        }
+        assert_eq!(metrics.route("/one/more"), "other");
+        assert_eq!(metrics.route("/7"), "/7");
+    }
+}

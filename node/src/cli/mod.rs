@@ -1,0 +1,154 @@
+//! The command line. Exit codes: 2 for a wrong configuration or usage, 1 for what fails at run
+//! time, 0 otherwise.
+
+mod check;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    config::{Config, ConfigError},
+    node, telemetry,
+};
+
+/// What is wrong with the configuration or the command.
+const USAGE: u8 = 2;
+
+/// Glimpse: an OpenStack Image API v2 node.
+///
+/// Without a command it serves with the defaults: at 127.0.0.1:9292, without authentication, with
+/// its data under ./glimpse-data. Every key of the configuration can be overridden by an
+/// environment variable: api.listen by GLIMPSE_API__LISTEN.
+#[derive(Debug, Parser)]
+#[command(name = "glimpse", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the node until it is told to stop (SIGTERM or SIGINT; a second one ends it at once)
+    Serve(ConfigFile),
+    /// Say what is wrong with a configuration, by the names of the keys; exit code 2 if anything is
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        output: OutputFormat,
+    },
+    /// Ask a running node, through its admin listener, how it is; exit code 1 if it is not ready
+    Status {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        output: OutputFormat,
+    },
+    /// Write the completions of a shell to standard output
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    Man {
+        /// The directory; it must exist
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file (TOML); without one the defaults hold
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(self.config.as_deref(), std::env::vars_os())
+    }
+}
+
+#[derive(Debug, Args)]
+struct OutputFormat {
+    /// How to write the answer
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// Runs what the arguments ask for.
+pub fn run(cli: &Cli) -> ExitCode {
+    let default = Command::Serve(ConfigFile { config: None });
+    match cli.command.as_ref().unwrap_or(&default) {
+        Command::Serve(file) => match file.load() {
+            Ok(config) => serve(config),
+            Err(error) => fail(USAGE, &error),
+        },
+        Command::Check { config, output } => check::run(config.load(), output.output),
+        Command::Status { config, output } => match config.load() {
+            Ok(config) => status::run(&config, output.output),
+            Err(error) => fail(USAGE, &error),
+        },
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "glimpse", &mut io::stdout());
+            ExitCode::SUCCESS
+        }
+        Command::Man { directory } => match write_man(directory) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(cause) => fail(1, &format!("{}: {cause}", directory.display())),
+        },
+    }
+}
+
+fn write_man(directory: &std::path::Path) -> io::Result<()> {
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    clap_mangen::generate_to(command, directory)
+}
+
+fn serve(config: Config) -> ExitCode {
+    let log = match telemetry::start(&config.log) {
+        Ok(guard) => Arc::new(guard),
+        Err(cause) => return fail(USAGE, &format!("log.level: {cause}")),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .thread_name("serve")
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(cause) => return fail(1, &format!("cannot start threads: {cause}")),
+    };
+    let result = runtime.block_on(node::serve(config, Arc::clone(&log)));
+    // What still runs on the blocking threads (a worker's store call) is not waited for.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // After the log, so that the reason is the last line.
+            log.flush(std::time::Duration::from_secs(1));
+            fail(1, &error)
+        }
+    }
+}
+
+/// Says why and gives the exit code.
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    for line in error.to_string().lines() {
+        eprintln!("glimpse: {line}");
+    }
+    ExitCode::from(code)
+}

@@ -1,0 +1,102 @@
+//! `glimpse status`: asks the admin listener of a running node.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    process::ExitCode,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::{Output, fail};
+use crate::config::Config;
+
+/// For each step of the question.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bytes of an answer at most.
+const ANSWER_BYTES: u64 = 1 << 20;
+
+pub(super) fn run(config: &Config, output: Output) -> ExitCode {
+    let listen = &config.admin.listen;
+    let Ok(address) = listen.parse() else {
+        return fail(1, &"admin.listen is empty: there is nobody to ask");
+    };
+    let status = match ask(address) {
+        Ok(status) => status,
+        Err(cause) => {
+            return fail(
+                1,
+                &format!("no answer from {listen} (admin.listen): {cause}"),
+            );
+        }
+    };
+    match output {
+        Output::Json => println!("{status:#}"),
+        Output::Table => print!("{}", table(&status)),
+    }
+    match status.get("not_ready").and_then(Value::as_array) {
+        Some(reasons) if reasons.is_empty() => ExitCode::SUCCESS,
+        Some(_) | None => ExitCode::from(1),
+    }
+}
+
+/// One question in HTTP/1.0, whose answer ends with the connection: no client library is needed.
+pub(super) fn ask(address: SocketAddr) -> io::Result<Value> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET /status HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(ANSWER_BYTES).read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let first = head.lines().next().unwrap_or_default();
+    if first.split(' ').nth(1) != Some("200") {
+        return Err(io::Error::other(format!("it answered {first:?}")));
+    }
+    serde_json::from_str(body).map_err(io::Error::other)
+}
+
+/// The answer as lines of `key  value`, nested keys with dots.
+pub(super) fn table(status: &Value) -> String {
+    let mut rows = Vec::new();
+    flatten("", status, &mut rows);
+    let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    rows.iter()
+        .map(|(key, value)| format!("{key:width$}  {value}\n"))
+        .collect()
+}
+
+fn flatten(prefix: &str, value: &Value, rows: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let name = if prefix.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{prefix}.{key}")
+                };
+                flatten(&name, value, rows);
+            }
+        }
+        Value::Array(items) => {
+            if items.is_empty() {
+                rows.push((prefix.to_owned(), "-".to_owned()));
+            }
+            for item in items {
+                // A warning is one line, not two.
+                match (item.get("key"), item.get("message")) {
+                    (Some(Value::String(key)), Some(Value::String(message))) => {
+                        rows.push((prefix.to_owned(), format!("{key}: {message}")));
+                    }
+                    _ => flatten(prefix, item, rows),
+                }
+            }
+        }
+        Value::String(text) => rows.push((prefix.to_owned(), text.clone())),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {
+            rows.push((prefix.to_owned(), value.to_string()));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Sections whose features come in later versions. Their keys are known, so that one file serves
+//! several versions; a value that asks for what is not there is refused by name
+//! (`validate.rs`), never ignored.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    strings,
+    values::{self, Secret},
+};
+
+/// `[api] tls`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tls {
+    /// Certificate chain, PEM.
+    pub cert: PathBuf,
+    /// Key, PEM.
+    pub key: PathBuf,
+}
+
+/// `[auth.keystone]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeystoneConfig {
+    /// Base URL of the identity service.
+    pub auth_url: String,
+    /// Who this node is there.
+    pub username: String,
+    /// Its password, or read from `password_file`.
+    pub password: Secret,
+    /// File that holds the password.
+    #[serde(with = "values::optional_path")]
+    pub password_file: Option<PathBuf>,
+    /// Its project.
+    pub project_name: String,
+    /// Domain of the user.
+    pub user_domain_name: String,
+    /// Domain of the project.
+    pub project_domain_name: String,
+}
+
+impl Default for KeystoneConfig {
+    fn default() -> Self {
+        Self {
+            auth_url: "http://127.0.0.1:5000/v3".to_owned(),
+            username: "glance".to_owned(),
+            password: Secret::default(),
+            password_file: None,
+            project_name: "service".to_owned(),
+            user_domain_name: "Default".to_owned(),
+            project_domain_name: "Default".to_owned(),
+        }
+    }
+}
+
+/// `[cluster]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClusterConfig {
+    /// Address of the internal port; empty: a cluster of one.
+    pub listen: String,
+    /// What the others call it.
+    pub advertise: String,
+    /// `name@address` of the first nodes; first start only.
+    pub bootstrap: Vec<String>,
+    /// Between the nodes, mutual.
+    pub tls: ClusterTls,
+}
+
+/// `[cluster] tls`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClusterTls {
+    /// Certificate chain, PEM.
+    pub cert: PathBuf,
+    /// Key, PEM.
+    pub key: PathBuf,
+    /// Who signs the peers' certificates, PEM.
+    pub ca: PathBuf,
+}
+
+/// `[edge]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EdgeConfig {
+    /// The Image API endpoint that this node is an edge of; empty: none.
+    pub upstream: String,
+}
+
+/// `[import]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImportConfig {
+    /// Import methods that are offered.
+    pub methods: Vec<String>,
+    /// Plugins that run, in order.
+    pub plugins: Vec<String>,
+    /// Where imports may fetch from.
+    pub uri_filter: UriFilter,
+}
+
+/// `[import.uri_filter]`: on each level a non-empty allow list wins (image-api 3.6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UriFilter {
+    /// Schemes that pass.
+    pub allowed_schemes: Vec<String>,
+    /// Schemes that do not.
+    pub disallowed_schemes: Vec<String>,
+    /// Hosts that pass.
+    pub allowed_hosts: Vec<String>,
+    /// Hosts that do not.
+    pub disallowed_hosts: Vec<String>,
+    /// Ports that pass.
+    pub allowed_ports: Vec<u16>,
+    /// Ports that do not.
+    pub disallowed_ports: Vec<u16>,
+}
+
+impl Default for UriFilter {
+    fn default() -> Self {
+        Self {
+            allowed_schemes: strings(&["http", "https"]),
+            disallowed_schemes: Vec::new(),
+            allowed_hosts: Vec::new(),
+            disallowed_hosts: Vec::new(),
+            allowed_ports: vec![80, 443],
+            disallowed_ports: Vec::new(),
+        }
+    }
+}

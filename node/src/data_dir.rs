@@ -1,0 +1,300 @@
+//! The data directory: its layout, who it belongs to, and the lock that lets one process in.
+//!
+//! ```text
+//! LOCK          flock'd while a node runs; holds its pid
+//! FORMAT        format version, cluster id, raft id; written last at the first start
+//! registry/     the log and the tables
+//! cache/        the pool
+//! manifests/    manifest bodies by name
+//! images/       the default file store
+//! ```
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+/// The format of the layout that this program writes and knows.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What a fresh directory gets.
+const FOLDERS: [&str; 4] = ["registry", "cache", "manifests", "images"];
+
+/// What may lie in a directory that is to become a data directory.
+const HARMLESS: [&str; 3] = ["LOCK", "FORMAT.new", "lost+found"];
+
+/// Who a data directory belongs to: the content of `FORMAT`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Of the layout.
+    pub version: u32,
+    /// A UUID, the same on all nodes of a cluster.
+    pub cluster_id: String,
+    /// This node's id in the group: random, not 0, never used again once the directory is gone.
+    pub raft_id: u64,
+    /// Seconds since the Unix epoch at the first start.
+    pub created_at: u64,
+}
+
+/// Why a data directory is refused. Nothing in it was touched.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process has it.
+    #[error("{} is in use by {}", dir.display(), holder(*pid))]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+        /// The holder, where it could be read.
+        pid: Option<u32>,
+    },
+    /// A later or foreign program wrote it.
+    #[error("{} has format version {found}; this program knows {FORMAT_VERSION}", dir.display())]
+    Format {
+        /// The directory.
+        dir: PathBuf,
+        /// The version in it.
+        found: u32,
+    },
+    /// `FORMAT` is there but cannot be read as such.
+    #[error("{} is damaged: {cause}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
+    /// It holds something and is no data directory.
+    #[error("{} is not empty and not a Glimpse data directory (it holds {found:?} but no FORMAT)", dir.display())]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+        /// A name found in it.
+        found: String,
+    },
+    /// The file system refuses.
+    #[error("{}: {cause}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("pid {pid}"))
+}
+
+/// An opened data directory; the lock is held while this lives.
+#[derive(Debug)]
+pub struct DataDir {
+    root: PathBuf,
+    identity: Identity,
+    /// Closing it gives the lock back.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens the directory, or makes it durably at the first start. `now` is the time since the
+    /// Unix epoch.
+    pub fn open(root: &Path, now: std::time::Duration) -> Result<Self, DataDirError> {
+        // Before anything is written: a directory of an unknown version stays untouched.
+        let known = read_identity(root)?;
+        if known.is_none() {
+            refuse_foreign(root)?;
+            make_folder(root)?;
+        }
+        let lock = lock(root)?;
+        // Another process may have made it between the look and the lock.
+        let identity = match read_identity(root)? {
+            Some(identity) => identity,
+            None => create(root, now)?,
+        };
+        Ok(Self {
+            root: root.to_owned(),
+            identity,
+            _lock: lock,
+        })
+    }
+
+    /// Who it belongs to.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+    /// The log and the tables.
+    pub fn registry(&self) -> PathBuf {
+        self.root.join("registry")
+    }
+    /// The pool.
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+    /// Manifest bodies.
+    pub fn manifests(&self) -> PathBuf {
+        self.root.join("manifests")
+    }
+}
+
+/// An I/O error with its place.
+fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
+    let path = path.to_owned();
+    move |cause| DataDirError::Io { path, cause }
+}
+
+fn read_identity(root: &Path) -> Result<Option<Identity>, DataDirError> {
+    #[derive(Deserialize)]
+    struct VersionOnly {
+        version: u32,
+    }
+    let path = root.join("FORMAT");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(DataDirError::Io { path, cause }),
+    };
+    let damaged = |cause: &toml::de::Error| DataDirError::Damaged {
+        path: path.clone(),
+        cause: cause.message().to_owned(),
+    };
+    // The version first: the rest may have another form in another version.
+    let VersionOnly { version } = toml::from_str(&text).map_err(|cause| damaged(&cause))?;
+    if version != FORMAT_VERSION {
+        return Err(DataDirError::Format {
+            dir: root.to_owned(),
+            found: version,
+        });
+    }
+    let identity: Identity = toml::from_str(&text).map_err(|cause| damaged(&cause))?;
+    if identity.raft_id == 0 {
+        return Err(DataDirError::Damaged {
+            path,
+            cause: "raft_id is 0".to_owned(),
+        });
+    }
+    Ok(Some(identity))
+}
+
+/// Refuses a directory without `FORMAT` that holds anything: somebody else's files, or a data
+/// directory that lost its identity. Empty folders of ours are a first start that was cut.
+fn refuse_foreign(root: &Path) -> Result<(), DataDirError> {
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(cause) => return Err(at(root)(cause)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(at(root))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let ours = FOLDERS.contains(&name.as_str())
+            && fs::read_dir(entry.path()).is_ok_and(|mut inside| inside.next().is_none());
+        if !ours && !HARMLESS.contains(&name.as_str()) {
+            return Err(DataDirError::Foreign {
+                dir: root.to_owned(),
+                found: name,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn lock(root: &Path) -> Result<File, DataDirError> {
+    let path = root.join("LOCK");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(at(&path))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            let pid = file
+                .read_to_string(&mut text)
+                .ok()
+                .and_then(|_| text.trim().parse().ok());
+            return Err(DataDirError::Locked {
+                dir: root.to_owned(),
+                pid,
+            });
+        }
+        Err(cause) => return Err(at(&path)(cause.into())),
+    }
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(at(&path))?;
+    Ok(file)
+}
+
+/// Makes everything durable; `FORMAT` comes last and at once.
+fn create(root: &Path, now: std::time::Duration) -> Result<Identity, DataDirError> {
+    for folder in FOLDERS {
+        make_folder(&root.join(folder))?;
+    }
+    let identity = Identity {
+        version: FORMAT_VERSION,
+        cluster_id: uuid::Uuid::from_bytes(random_uuid()).to_string(),
+        // Below 2^53, so that it survives JSON readers that know doubles only.
+        raft_id: rand::random_range(1..1 << 53),
+        created_at: now.as_secs(),
+    };
+    let path = root.join("FORMAT");
+    let new = root.join("FORMAT.new");
+    let text = toml::to_string(&identity).map_err(|cause| DataDirError::Damaged {
+        path: path.clone(),
+        cause: cause.to_string(),
+    })?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)
+        .map_err(at(&new))?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(at(&new))?;
+    fs::rename(&new, &path).map_err(at(&path))?;
+    sync_folder(root)?;
+    Ok(identity)
+}
+
+/// A version 4 UUID.
+fn random_uuid() -> [u8; 16] {
+    *uuid::Builder::from_random_bytes(rand::random())
+        .as_uuid()
+        .as_bytes()
+}
+
+/// Makes a folder with its parents, readable by its owner only, and makes the entry durable.
+fn make_folder(path: &Path) -> Result<(), DataDirError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(at(path))?;
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    sync_folder(path)?;
+    sync_folder(parent)
+}
+
+fn sync_folder(path: &Path) -> Result<(), DataDirError> {
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(at(path))
+}

@@ -1,0 +1,434 @@
+//! The running node: its parts are built in order, run, and are stopped in reverse.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use glimpse_replication::Clock as _;
+use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::Admin,
+    app::App,
+    clock::SystemClock,
+    config::{Config, RegistryConfig},
+    data_dir::{DataDir, DataDirError},
+    metrics::Metrics,
+    policy::Policy,
+    serve::{self, Counters, Drained, Server, Settings},
+    telemetry,
+};
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The registry.
+    #[error("registry: {0}")]
+    Registry(#[from] glimpse_registry::OpenError),
+    /// The pool or the manifests.
+    #[error("cache: {0}")]
+    Cache(#[from] glimpse_cache::Error),
+    /// A store.
+    #[error("store {name:?}: {cause}")]
+    Store {
+        /// Its configured name.
+        name: String,
+        /// Why.
+        cause: String,
+    },
+    /// The policy file.
+    #[error("auth.policy_file: {0}")]
+    Policy(String),
+    /// A listener.
+    #[error("{key} ({address}): {cause}")]
+    Listen {
+        /// The key with the address.
+        key: &'static str,
+        /// The address.
+        address: String,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// A part's start was broken off.
+    #[error("the start was broken off: {0}")]
+    Aborted(#[from] tokio::task::JoinError),
+}
+
+/// Why a node that ran has ended other than as told.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The registry's disk or program failed.
+    #[error("the registry has failed: {0}")]
+    Faulted(String),
+    /// A part could not be ended in order; what was acknowledged is durable all the same.
+    #[error("{part} did not stop in order: {cause}")]
+    Stop {
+        /// Which one.
+        part: &'static str,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// A node that serves.
+pub struct Node {
+    app: Arc<App>,
+    api: Running,
+    admin: Option<Running>,
+    stopping: CancellationToken,
+    /// Held until everything else has ended.
+    data_dir: DataDir,
+}
+
+/// A listener at work.
+struct Running {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<Drained>,
+}
+
+impl Running {
+    fn start(server: Server, service: axum::Router, stop: CancellationToken) -> Self {
+        Self {
+            address: server.address(),
+            task: tokio::spawn(server.run(service, stop.clone())),
+            stop,
+        }
+    }
+}
+
+impl Node {
+    /// Builds the parts in order and starts serving. The configuration must be one without
+    /// [`Config::problems`].
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let started = Instant::now();
+        let clock = SystemClock::default();
+        // The lock first: a second start is told who holds the directory, not which port is taken.
+        let data_dir = DataDir::open(&config.node.data_dir, clock.wall())?;
+        // Then the addresses, before a large registry is opened. Connections wait in the kernel
+        // until the node serves.
+        let metrics = Arc::new(Metrics::default());
+        metrics
+            .node_start
+            .set(i64::try_from(clock.wall().as_secs()).unwrap_or(0));
+        let api = bind(
+            "api.listen",
+            &config.api.listen,
+            Settings::api(&config.limits),
+            Counters::api(&metrics),
+        )?;
+        let admin = match config.admin.listen.as_str() {
+            "" => None,
+            listen => Some(bind(
+                "admin.listen",
+                listen,
+                Settings::admin(&config.admin, &config.limits),
+                Counters::default(),
+            )?),
+        };
+        let config = Arc::new(config);
+        let (app, data_dir) = tokio::task::spawn_blocking(move || {
+            build(config, metrics, clock, &data_dir).map(|app| (app, data_dir))
+        })
+        .await??;
+        let stopping = CancellationToken::new();
+        let admin = admin.map(|server| {
+            let routes = Admin {
+                app: Arc::clone(&app),
+                identity: data_dir.identity().clone(),
+                api: api.address(),
+                data_dir: data_dir.root().to_owned(),
+                started,
+                stopping: stopping.clone(),
+            };
+            Running::start(server, routes.router(), CancellationToken::new())
+        });
+        let service = serve::api_service(Arc::clone(&app));
+        let api = Running::start(api, service, stopping.clone());
+        let node = Self {
+            app,
+            api,
+            admin,
+            stopping,
+            data_dir,
+        };
+        node.announce(started.elapsed());
+        Ok(node)
+    }
+
+    /// Where the API listens.
+    pub fn api_address(&self) -> SocketAddr {
+        self.api.address
+    }
+
+    /// Where the admin listener listens, if it does.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// The parts.
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// Says where it listens, where data lives, and what is insecure about the settings.
+    fn announce(&self, took: Duration) {
+        let identity = self.data_dir.identity();
+        tracing::info!(
+            api = %self.api.address,
+            admin = self.admin_address().map(tracing::field::display),
+            data_dir = %self.data_dir.root().display(),
+            cluster.id = identity.cluster_id,
+            raft.id = identity.raft_id,
+            version = env!("CARGO_PKG_VERSION"),
+            took_ms = took.as_millis() as u64,
+            "serving"
+        );
+        for warning in self.app.config.warnings() {
+            tracing::warn!(key = warning.key, "{}", warning.message);
+        }
+    }
+
+    /// Serves until `shutdown` resolves or the registry faults; then stops everything in reverse.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+        let fault = tokio::select! {
+            () = shutdown => None,
+            cause = self.app.registry.faulted() => Some(cause),
+        };
+        match &fault {
+            None => tracing::info!("stopping: running transfers may end"),
+            Some(cause) => tracing::error!(cause, "stopping: the registry has failed"),
+        }
+        let stopped = self.stop().await;
+        match fault {
+            Some(cause) => Err(RunError::Faulted(cause)),
+            None => stopped,
+        }
+    }
+
+    /// Stops in reverse: no new connections, running transfers, workers, registry, cache. Every
+    /// part is stopped, whatever another one says; the first error is returned.
+    async fn stop(self) -> Result<(), RunError> {
+        let patience = self.app.config.limits.drain_timeout;
+        self.stopping.cancel();
+        let mut result = Ok(());
+        match self.api.task.await {
+            Ok(Drained { cut: 0 }) => {}
+            Ok(Drained { cut }) => {
+                tracing::warn!(cut, "connections were cut: limits.drain_timeout is over");
+            }
+            Err(cause) => note(&mut result, "the API listener", cause),
+        }
+        match tokio::time::timeout(patience, self.app.registry.stop()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(cause)) => note(&mut result, "the registry", cause),
+            Err(late) => note(&mut result, "the registry", late),
+        }
+        let cache = Arc::clone(&self.app.cache);
+        match tokio::task::spawn_blocking(move || cache.checkpoint()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(cause)) => note(&mut result, "the cache", cause),
+            Err(cause) => note(&mut result, "the cache", cause),
+        }
+        if let Some(admin) = self.admin {
+            admin.stop.cancel();
+            if let Err(cause) = admin.task.await {
+                note(&mut result, "the admin listener", cause);
+            }
+        }
+        tracing::info!("stopped");
+        result
+    }
+}
+
+/// Logs an error at the stop and keeps the first one.
+fn note(result: &mut Result<(), RunError>, part: &'static str, cause: impl std::fmt::Display) {
+    tracing::error!(part, %cause, "did not stop in order");
+    if result.is_ok() {
+        *result = Err(RunError::Stop {
+            part,
+            cause: cause.to_string(),
+        });
+    }
+}
+
+fn bind(
+    key: &'static str,
+    listen: &str,
+    settings: Settings,
+    counters: Counters,
+) -> Result<Server, StartError> {
+    let failed = |cause| StartError::Listen {
+        key,
+        address: listen.to_owned(),
+        cause,
+    };
+    let address = listen
+        .parse()
+        .map_err(|_| failed(std::io::ErrorKind::InvalidInput.into()))?;
+    Server::bind(address, settings, counters).map_err(failed)
+}
+
+/// Opens what blocks: cache, stores, registry.
+fn build(
+    config: Arc<Config>,
+    metrics: Arc<Metrics>,
+    clock: SystemClock,
+    data_dir: &DataDir,
+) -> Result<Arc<App>, StartError> {
+    let policy = Arc::new(build_policy(&config)?);
+    let cache = glimpse_cache::Cache::open(glimpse_cache::Config {
+        dir: data_dir.cache(),
+        size: config.cache.size,
+        max_fills: config.cache.max_fills,
+    })?;
+    let manifests = Arc::new(glimpse_cache::Manifests::open(data_dir.manifests())?);
+    let stores = build_stores(&config)?;
+    let registry =
+        glimpse_registry::Registry::open(registry_config(&config, data_dir), Arc::new(clock))?;
+    let app = App {
+        upload_slots: Arc::new(Semaphore::new(config.limits.concurrent_uploads)),
+        download_slots: Arc::new(Semaphore::new(config.limits.concurrent_downloads)),
+        config,
+        registry,
+        cache,
+        manifests,
+        stores,
+        policy,
+        metrics,
+    };
+    Ok(Arc::new(app))
+}
+
+/// Compiles the policy: the defaults with the rules of `auth.policy_file` over them.
+pub(crate) fn build_policy(config: &Config) -> Result<Policy, StartError> {
+    let _ = config;
+    Ok(Policy {})
+}
+
+fn registry_config(config: &Config, data_dir: &DataDir) -> glimpse_registry::Config {
+    let RegistryConfig {
+        kind: _,
+        url: _,
+        password_file: _,
+        queue,
+        max_batch,
+        max_batch_size,
+        max_command_size,
+        timeout,
+        tick,
+        election_ticks,
+        heartbeat_ticks,
+        checkpoint_size,
+        checkpoint_interval,
+        keep_entries,
+        segment_size,
+        dedup_entries,
+        table_cache,
+    } = config.registry;
+    glimpse_registry::Config {
+        dir: data_dir.registry(),
+        replication: glimpse_replication::Config {
+            raft_id: data_dir.identity().raft_id,
+            tick,
+            election_ticks,
+            heartbeat_ticks,
+            queue,
+            max_batch,
+            max_batch_bytes: max_batch_size,
+            max_command_bytes: max_command_size,
+            timeout,
+            checkpoint_bytes: checkpoint_size,
+            checkpoint_interval,
+            keep_entries,
+            segment_bytes: segment_size,
+        },
+        dedup_entries,
+        upload_lease: config.limits.upload_lease,
+        table_cache_bytes: table_cache,
+        incarnation: rand::random(),
+    }
+}
+
+/// Opens the configured stores.
+fn build_stores(config: &Config) -> Result<crate::app::Stores, StartError> {
+    // The file driver's constructor goes here, one call per configured store.
+    let default = config.stores.iter().find(|store| store.default);
+    Ok(crate::app::Stores {
+        by_name: std::collections::BTreeMap::new(),
+        default: default.map(|store| store.name.clone()).unwrap_or_default(),
+    })
+}
+
+/// Raises the soft bound of open files to the hard one: each connection takes one, each running
+/// transfer from or to a store another.
+pub fn raise_open_files(config: &Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let now = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let limits = &config.limits;
+    let wanted = (limits.connections + limits.concurrent_uploads + limits.concurrent_downloads
+        + config.admin.connections
+        // Log, tables, pool, listeners.
+        + 256) as u64;
+    if let Some(now) = now
+        && now < wanted
+    {
+        tracing::warn!(
+            open_files = now,
+            wanted,
+            "the limits ask for more open files than this process may have (ulimit -n)"
+        );
+    }
+}
+
+/// Serves until SIGTERM or SIGINT. A second signal ends the process at once.
+pub async fn serve(
+    config: Config,
+    log: Arc<telemetry::Guard>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    raise_open_files(&config);
+    let node = Node::start(config).await?;
+    let (first, told) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let mut first = Some(first);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            match first.take() {
+                Some(first) => {
+                    let _ = first.send(());
+                }
+                None => {
+                    tracing::error!("told again: ending at once");
+                    log.flush(Duration::from_secs(1));
+                    std::process::exit(1);
+                }
+            }
+        }
+    });
+    node.run(async {
+        let _ = told.await;
+    })
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! One connection: hyper over the socket, told to finish when the listener drains.
+
+use std::{
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+};
+
+use axum::extract::ConnectInfo;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpStream, sync::Notify};
+use tower::Service as _;
+
+use super::Settings;
+
+/// What all connections of a listener share.
+pub(super) struct Serving {
+    http: http1::Builder,
+    service: axum::Router,
+    draining: AtomicBool,
+    drain: Notify,
+}
+
+impl Serving {
+    pub(super) fn new(settings: &Settings, service: axum::Router) -> Self {
+        let mut http = http1::Builder::new();
+        // Queued, not flattened: a body's bytes are never copied on their way to the socket.
+        http.writev(true)
+            .timer(TokioTimer::new())
+            .header_read_timeout(settings.header_timeout)
+            .max_header_size(settings.header_bytes);
+        Self {
+            http,
+            service,
+            draining: AtomicBool::new(false),
+            drain: Notify::new(),
+        }
+    }
+
+    /// Tells all connections to end after the request they are at.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.drain.notify_waiters();
+    }
+
+    /// Serves one connection to its end.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> Result<(), hyper::Error> {
+        let service = service_fn(|mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            self.service.clone().call(request)
+        });
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let mut drained = pin!(self.drain.notified());
+        // Polled once, before the flag is looked at, so that no drain is missed; after that only
+        // the flag is looked at, which costs a request nothing.
+        let mut registered = false;
+        let mut finishing = false;
+        poll_fn(|context| {
+            if !registered {
+                registered = true;
+                let _: Poll<()> = drained.as_mut().poll(context);
+            }
+            if !finishing && self.draining.load(Ordering::Acquire) {
+                finishing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(context)
+        })
+        .await
+    }
+}

@@ -1,0 +1,221 @@
+//! A listener: takes connections up to a bound, serves HTTP/1.1 on them, and drains.
+//!
+//! Answers go out vectored and unflattened: the bytes of a body are written from where they lie.
+//! A client that takes nothing is cut by the kernel (`TCP_USER_TIMEOUT`): it alone knows whether
+//! the peer takes bytes, since a write ends in the socket's buffer, which may hold minutes of a
+//! slow but honest client.
+
+mod connection;
+mod refuse;
+#[cfg(test)]
+mod tests;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::App,
+    config::{AdminConfig, Limits},
+    metrics::Metrics,
+};
+
+/// Connections that the kernel completes before we accept them.
+const BACKLOG: u32 = 1024;
+
+/// The pause after a failed accept (out of file descriptors, most likely).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Bounds of one listener.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Connections at once.
+    pub connections: usize,
+    /// Bytes of a request head.
+    pub header_bytes: usize,
+    /// For a complete request head.
+    pub header_timeout: Duration,
+    /// Without a byte taken by the peer.
+    pub slow_client_timeout: Duration,
+    /// For what runs when the listener is stopped.
+    pub drain_timeout: Duration,
+}
+
+impl Settings {
+    /// Of the API.
+    pub fn api(limits: &Limits) -> Self {
+        Self {
+            connections: limits.connections,
+            header_bytes: limits.header_bytes,
+            header_timeout: limits.header_timeout,
+            slow_client_timeout: limits.slow_client_timeout,
+            drain_timeout: limits.drain_timeout,
+        }
+    }
+
+    /// Of the admin listener.
+    pub fn admin(config: &AdminConfig, limits: &Limits) -> Self {
+        Self {
+            connections: config.connections,
+            // Scrapes are short; the node waits for none of them.
+            drain_timeout: Duration::from_secs(1),
+            ..Self::api(limits)
+        }
+    }
+}
+
+/// What a listener counts.
+#[derive(Debug, Clone, Default)]
+pub struct Counters {
+    /// Open connections.
+    pub open: Gauge,
+    /// Taken in all.
+    pub accepted: Counter,
+    /// Refused in all.
+    pub refused: Counter,
+    /// Ended with an error.
+    pub failed: Counter,
+}
+
+impl Counters {
+    /// Those of the API.
+    pub fn api(metrics: &Metrics) -> Self {
+        Self {
+            open: metrics.http_connections.clone(),
+            accepted: metrics.http_accepted_connections.clone(),
+            refused: metrics.http_refused_connections.clone(),
+            failed: metrics.http_failed_connections.clone(),
+        }
+    }
+}
+
+/// How a listener ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were cut because their time was over.
+    pub cut: usize,
+}
+
+/// A bound listener, not yet serving.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    settings: Settings,
+    counters: Counters,
+}
+
+impl Server {
+    /// Binds. Connections queue in the kernel from here on.
+    pub fn bind(listen: SocketAddr, settings: Settings, counters: Counters) -> io::Result<Self> {
+        let socket = if listen.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(listen)?;
+        let listener = socket.listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        Ok(Self {
+            listener,
+            address,
+            settings,
+            counters,
+        })
+    }
+
+    /// Where it listens, with the port that the kernel chose when 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`; then closes the listener and idle connections at once, and lets
+    /// running requests end for the drain timeout.
+    pub async fn run(self, service: axum::Router, stop: CancellationToken) -> Drained {
+        let Self {
+            listener,
+            settings,
+            counters,
+            ..
+        } = self;
+        let serving = Arc::new(connection::Serving::new(&settings, service));
+        let mut connections = JoinSet::new();
+        let mut refusals = refuse::Refusals::default();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(ended) = connections.join_next() => note_end(&counters, ended),
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) if connections.len() < settings.connections => {
+                        counters.accepted.inc();
+                        counters.open.inc();
+                        match set_options(&stream, settings.slow_client_timeout) {
+                            Ok(()) => {
+                                connections.spawn(Arc::clone(&serving).run(stream, peer));
+                            }
+                            // The peer is gone already.
+                            Err(_) => drop(counters.open.dec()),
+                        }
+                    }
+                    Ok((stream, _)) => {
+                        counters.refused.inc();
+                        refusals.answer(stream);
+                    }
+                    Err(cause) => {
+                        tracing::warn!(%cause, "cannot accept connections");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        serving.drain();
+        let ended = tokio::time::timeout(settings.drain_timeout, async {
+            while let Some(ended) = connections.join_next().await {
+                note_end(&counters, ended);
+            }
+        });
+        let _ = ended.await;
+        let cut = connections.len();
+        connections.abort_all();
+        while let Some(ended) = connections.join_next().await {
+            note_end(&counters, ended);
+        }
+        Drained { cut }
+    }
+}
+
+fn note_end(counters: &Counters, ended: Result<Result<(), hyper::Error>, tokio::task::JoinError>) {
+    counters.open.dec();
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(cause)) => {
+            counters.failed.inc();
+            tracing::debug!(%cause, "connection ended");
+        }
+        Err(cause) => {
+            counters.failed.inc();
+            if cause.is_panic() {
+                tracing::error!(%cause, "a handler panicked; its connection is closed");
+            }
+        }
+    }
+}
+
+fn set_options(stream: &TcpStream, slow_client_timeout: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(slow_client_timeout))
+}
+
+/// The API's service: what `Server::run` gets.
+pub fn api_service(app: Arc<App>) -> axum::Router {
+    // Until the router of the API is there: enough to see that the node stands.
+    let _ = app;
+    axum::Router::new().route("/healthcheck", axum::routing::get(async || "OK"))
+}

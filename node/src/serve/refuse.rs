@@ -1,0 +1,60 @@
+//! What a connection past the bound gets: a short 503, without a parser and without a task that
+//! could pile up.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::Semaphore,
+};
+
+/// Refusals in progress at most; past that a connection is dropped without a word.
+const AT_ONCE: usize = 64;
+
+/// For one refusal.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Bytes of the refused request that are read away at most.
+const REQUEST_BYTES: u64 = 64 << 10;
+
+const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: text/plain\r\n\
+    content-length: 40\r\n\
+    retry-after: 2\r\n\
+    connection: close\r\n\
+    \r\n\
+    Too many connections. Try again shortly.";
+
+/// The refusals of one listener.
+pub(super) struct Refusals(Arc<Semaphore>);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
+
+impl Refusals {
+    /// Answers 503 and closes. The request is read away first: closing a socket with unread bytes
+    /// resets it, and the client may lose the answer.
+    pub(super) fn answer(&mut self, mut stream: TcpStream) {
+        let Ok(permit) = Arc::clone(&self.0).try_acquire_owned() else {
+            return;
+        };
+        tokio::spawn(async move {
+            let refusal = async {
+                stream.write_all(ANSWER).await?;
+                stream.shutdown().await?;
+                tokio::io::copy(
+                    &mut (&mut stream).take(REQUEST_BYTES),
+                    &mut tokio::io::sink(),
+                )
+                .await
+            };
+            // Whatever happens to it, the connection is over.
+            let _ = tokio::time::timeout(PATIENCE, refusal).await;
+            drop(permit);
+        });
+    }
+}
