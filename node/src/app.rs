@@ -6,7 +6,7 @@ use glimpse_cache::{Cache, Manifests};
 use glimpse_registry::Registry;
 use glimpse_store::Store;
 
-use crate::{config::Config, metrics::Metrics, policy::Policy};
+use crate::{config::Config, data::DataState, metrics::Metrics, policy::Policy};
 
 /// The parts of a running node. Built once by the node, shared as `Arc<App>`.
 pub struct App {
@@ -29,6 +29,8 @@ pub struct App {
     pub upload_slots: Arc<tokio::sync::Semaphore>,
     /// Bounds downloads in progress (`limits.concurrent_downloads`), likewise.
     pub download_slots: Arc<tokio::sync::Semaphore>,
+    /// Image data in motion: decoded manifests, uploads in progress, counters.
+    pub data: DataState,
 }
 
 /// One configured repository.

@@ -1,4 +1,5 @@
-//! `PUT`, `GET` and `HEAD /v2/images/{id}/file`.
+//! `PUT`, `GET` and `HEAD /v2/images/{id}/file`: parse, authorize, call `data`, render
+//! (image-api 1.4).
 
 use std::sync::Arc;
 
@@ -8,8 +9,37 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
+use glimpse_registry::{
+    View,
+    image::{Image, ImageId, Visibility},
+    outcome::Rejection,
+    query::Scope,
+    status::Status,
+};
+use glimpse_store::StoreError;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use percent_encoding::percent_decode_str;
 
-use crate::{api::error::ApiError, app::App, auth::Context};
+use crate::{
+    api::error::ApiError,
+    app::{App, NamedStore},
+    auth::Context,
+    data::{
+        download::ChunkBody,
+        manifests::{Known, ManifestError},
+        pipeline::Broken,
+        source::Locations,
+        upload::{self, Job, UploadError},
+    },
+    http::{
+        conditional::{self, Condition},
+        range::{self, RangeError, Wanted},
+    },
+    policy::Target,
+};
+
+/// Seconds after which a client may try again when every slot is taken.
+const RETRY_AFTER: u32 = 5;
 
 /// `PUT /v2/images/{id}/file`
 pub async fn upload(
@@ -18,8 +48,87 @@ pub async fn upload(
     Path(id): Path<String>,
     request: http::Request<Body>,
 ) -> Result<Response, ApiError> {
-    let _ = (app, context, id, request);
-    std::future::pending().await
+    let (parts, body) = request.into_parts();
+    let expects_continue = parts.headers.contains_key(header::EXPECT);
+    let accepted = match accept_upload(&app, &context, &id, &parts.headers).await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            if !expects_continue {
+                upload::drain(&app, body);
+            }
+            return Err(closing(error));
+        }
+    };
+    let Accepted {
+        image,
+        store,
+        declared,
+        slot,
+    } = accepted;
+    let job = Job {
+        image,
+        store,
+        declared,
+        body,
+        expects_continue,
+        slot,
+    };
+    match upload::run(app, job).await {
+        Ok(()) => Ok(empty(StatusCode::NO_CONTENT)),
+        Err(error) => Err(closing(upload_error(error, &id))),
+    }
+}
+
+/// An upload whose head is in order.
+struct Accepted {
+    image: Arc<Image>,
+    store: NamedStore,
+    declared: Option<u64>,
+    slot: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// Every check that needs no byte of the body, in the order of image-api 1.4.
+async fn accept_upload(
+    app: &Arc<App>,
+    context: &Context,
+    id: &str,
+    headers: &HeaderMap,
+) -> Result<Accepted, ApiError> {
+    if !is_octet_stream(headers) {
+        return Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "image data must be sent as Content-Type application/octet-stream",
+        ));
+    }
+    let (view, image) = find(app, context, id).await?;
+    authorize(app, context, &view, &image, "upload_image")?;
+    let store = target_store(app, headers)?;
+    let declared = declared_size(headers)?;
+    if image.status != Status::Queued {
+        return Err(forbidden_move(image.status, Status::Saving));
+    }
+    if image.attributes.disk_format.is_none() || image.attributes.container_format.is_none() {
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            Rejection::FormatsUnset.to_string(),
+        ));
+    }
+    let cap = app.config.limits.image_size_cap;
+    if declared.is_some_and(|size| size > cap) {
+        return Err(ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Broken::TooLarge { cap }.to_string(),
+        ));
+    }
+    let slot = Arc::clone(&app.upload_slots)
+        .try_acquire_owned()
+        .map_err(|_| busy("uploads"))?;
+    Ok(Accepted {
+        image,
+        store,
+        declared,
+        slot,
+    })
 }
 
 /// `GET` and `HEAD /v2/images/{id}/file`
@@ -29,6 +138,389 @@ pub async fn download(
     Path(id): Path<String>,
     request: http::Request<Body>,
 ) -> Result<Response, ApiError> {
-    let _ = (app, context, id, request);
-    std::future::pending().await
+    let (view, image) = find(&app, &context, &id).await?;
+    if image.status == Status::Deactivated && !context.is_admin {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "the image has been deactivated; its data cannot be downloaded",
+        ));
+    }
+    authorize(&app, &context, &view, &image, "download_image")?;
+    let prefer = preferred_stores(request.uri().query().unwrap_or_default());
+    if !prefer.is_empty() {
+        authorize(&app, &context, &view, &image, "download_from_store")?;
+        if let Some(unknown) = prefer.iter().find(|name| app.stores.get(name).is_none()) {
+            return Err(ApiError::new(
+                StatusCode::BAD_REQUEST,
+                format!("store {unknown:?} is not configured"),
+            ));
+        }
+    }
+    drop(view);
+    if image.locations.is_empty() {
+        return Ok(empty(StatusCode::NO_CONTENT));
+    }
+    // Bytes that no manifest vouches for are not served.
+    let reference = image
+        .manifest
+        .as_ref()
+        .ok_or_else(|| manifest_error(&ManifestError::Missing))?;
+    let known = app
+        .data
+        .manifests
+        .get(reference, &app.manifests)
+        .await
+        .map_err(|error| {
+            tracing::error!(image.id = %image.id, %error, "no manifest");
+            manifest_error(&error)
+        })?;
+    answer(
+        &app,
+        &image,
+        known,
+        &prefer,
+        request.method(),
+        request.headers(),
+    )
+    .await
+}
+
+/// Conditions, range, headers and body of a download that is allowed.
+async fn answer(
+    app: &Arc<App>,
+    image: &Image,
+    known: Arc<Known>,
+    prefer: &[String],
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let length = known.manifest.length();
+    let etag = known.etag.clone();
+    let tag = etag.to_str().unwrap_or_default();
+    match conditional::evaluate(method, headers, Some(tag)) {
+        Condition::Proceed => {}
+        Condition::NotModified => {
+            let mut response = empty(StatusCode::NOT_MODIFIED);
+            response.headers_mut().insert(header::ETAG, etag);
+            return Ok(response);
+        }
+        Condition::Failed => {
+            return Err(ApiError::new(
+                StatusCode::PRECONDITION_FAILED,
+                "the image data is not what If-Match names",
+            ));
+        }
+    }
+    // RFC 9110 14.2: a range means something to GET only.
+    let wanted = if *method == Method::GET && conditional::if_range_holds(headers, tag) {
+        range::wanted(headers, length).map_err(|error| range_error(error, length))?
+    } else {
+        Wanted::Whole
+    };
+    let (status, part) = match &wanted {
+        Wanted::Whole => (StatusCode::OK, 0..length),
+        Wanted::Part(part) => (StatusCode::PARTIAL_CONTENT, part.clone()),
+    };
+    let body = if *method == Method::HEAD {
+        Body::empty()
+    } else {
+        let slot = Arc::clone(&app.download_slots)
+            .try_acquire_owned()
+            .map_err(|_| busy("downloads"))?;
+        let locations = Arc::new(Locations::of(image, &app.stores, prefer));
+        let mut body = ChunkBody::new(Arc::clone(app), known, locations, part.clone(), slot);
+        body.first().await.map_err(|error| {
+            ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("the image data cannot be read now: {error}"),
+            )
+        })?;
+        Body::new(body)
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let out = response.headers_mut();
+    out.reserve(6);
+    out.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    out.insert(header::CONTENT_LENGTH, (part.end - part.start).into());
+    out.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    out.insert(header::ETAG, etag);
+    // Hex of the whole image, as clients expect it, also on 206 (image-api 1.4).
+    if let Some(md5) = image.checksum.as_deref()
+        && let Ok(md5) = HeaderValue::from_str(md5)
+    {
+        out.insert(header::HeaderName::from_static("content-md5"), md5);
+    }
+    if let Wanted::Part(part) = &wanted {
+        out.insert(header::CONTENT_RANGE, range::content_range(part, length));
+    }
+    Ok(response)
+}
+
+/// The image, if it exists for the caller.
+async fn find(app: &App, context: &Context, id: &str) -> Result<(View, Arc<Image>), ApiError> {
+    let id: ImageId = id.parse().map_err(|_| not_found(id))?;
+    let view = app.registry.read().await?;
+    let image = view.image(id)?.ok_or_else(|| not_found(&id.to_string()))?;
+    if !view.visible(&image, &scope(context))? {
+        return Err(not_found(&id.to_string()));
+    }
+    Ok((view, image))
+}
+
+fn scope(context: &Context) -> Scope {
+    match (&context.project_id, context.is_admin) {
+        (project, true) => Scope::Admin {
+            project: project.clone(),
+        },
+        (Some(project), false) => Scope::Project(project.clone()),
+        (None, false) => Scope::Anonymous,
+    }
+}
+
+/// Asks the policy about the image. A refusal tells that the image exists only to those who may
+/// see it (image-api 4.2).
+fn authorize(
+    app: &App,
+    context: &Context,
+    view: &View,
+    image: &Image,
+    rule: &str,
+) -> Result<(), ApiError> {
+    let owner = image.attributes.owner.as_deref();
+    // Only a shared image has members that count, and only others' projects need be ones.
+    let project = context
+        .project_id
+        .as_deref()
+        .filter(|project| owner != Some(project));
+    let member_id = match project {
+        Some(project) if image.attributes.visibility == Visibility::Shared => {
+            view.member(image.id, project)?.map(|_| project)
+        }
+        _ => None,
+    };
+    let id = image.id.to_string();
+    let target = Target {
+        owner,
+        visibility: Some(image.attributes.visibility.as_str()),
+        member_id,
+        id: Some(&id),
+    };
+    let reads = rule.starts_with("download");
+    if (reads || !context.read_only) && app.policy.allows(rule, context, &target) {
+        return Ok(());
+    }
+    if app.policy.allows("get_image", context, &target) {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            format!("you are not allowed to do this with image {id} (policy rule {rule})"),
+        ));
+    }
+    Err(not_found(&id))
+}
+
+fn is_octet_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|media| {
+            media
+                .trim()
+                .eq_ignore_ascii_case("application/octet-stream")
+        })
+}
+
+/// `x-image-meta-store`, or the default store.
+fn target_store(app: &App, headers: &HeaderMap) -> Result<NamedStore, ApiError> {
+    let name = match headers.get("x-image-meta-store") {
+        Some(value) => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        None => app.stores.default.clone(),
+    };
+    let store = app.stores.get(&name).ok_or_else(|| {
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            format!("store {name:?} is not configured"),
+        )
+    })?;
+    if !store.store.capabilities().writable {
+        return Err(ApiError::new(
+            StatusCode::GONE,
+            format!("store {name:?} takes no uploads"),
+        ));
+    }
+    Ok(store.clone())
+}
+
+/// The announced size: `x-openstack-image-size`, else `Content-Length`; both must agree.
+fn declared_size(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let read = |name: &str| match headers.get(name) {
+        None => Ok(None),
+        Some(value) => value
+            .to_str()
+            .ok()
+            .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|text| text.parse::<u64>().ok())
+            .map(Some)
+            .ok_or_else(|| {
+                ApiError::new(
+                    StatusCode::BAD_REQUEST,
+                    format!("{name} is not a number of bytes"),
+                )
+            }),
+    };
+    match (read("x-openstack-image-size")?, read("content-length")?) {
+        (Some(declared), Some(length)) if declared != length => Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            format!(
+                "x-openstack-image-size announces {declared} bytes, Content-Length {length} bytes"
+            ),
+        )),
+        (declared, length) => Ok(declared.or(length)),
+    }
+}
+
+/// The names in `prefer=a,b`.
+fn preferred_stores(query: &str) -> Vec<String> {
+    query
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("prefer="))
+        .flat_map(|value| {
+            let value = value.replace('+', " ");
+            let value = percent_decode_str(&value).decode_utf8_lossy().into_owned();
+            value
+                .split(',')
+                .map(|name| name.trim().to_owned())
+                .filter(|name| !name.is_empty())
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// The body was not read to its end, so the connection cannot be used again.
+fn closing(mut error: ApiError) -> ApiError {
+    error
+        .headers
+        .push((header::CONNECTION, HeaderValue::from_static("close")));
+    error
+}
+
+fn not_found(id: &str) -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        format!("No image found with ID {id}"),
+    )
+}
+
+fn busy(what: &str) -> ApiError {
+    let mut error = ApiError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("too many {what} are in progress; try again later"),
+    );
+    error.retry_after = Some(RETRY_AFTER);
+    error
+}
+
+fn forbidden_move(from: Status, to: Status) -> ApiError {
+    ApiError::new(
+        StatusCode::CONFLICT,
+        format!(
+            "Image status transition from {} to {} is not allowed",
+            from.as_str(),
+            to.as_str()
+        ),
+    )
+}
+
+fn manifest_error(error: &ManifestError) -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+}
+
+fn range_error(error: RangeError, length: u64) -> ApiError {
+    match error {
+        RangeError::Several => ApiError::new(StatusCode::BAD_REQUEST, error.to_string()),
+        RangeError::Unsatisfiable => {
+            let mut answer = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, error.to_string());
+            answer
+                .headers
+                .push((header::CONTENT_RANGE, range::unsatisfied_range(length)));
+            answer
+        }
+    }
+}
+
+fn upload_error(error: UploadError, id: &str) -> ApiError {
+    let text = error.to_string();
+    let status = match error {
+        UploadError::Begin(error) | UploadError::Broken(Broken::Registry(error)) => {
+            return registry_error(error, id);
+        }
+        UploadError::Broken(broken) => match broken {
+            Broken::WrongSize { .. } | Broken::Cut { .. } => StatusCode::BAD_REQUEST,
+            Broken::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Broken::Refused(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Broken::Idle(_) => StatusCode::REQUEST_TIMEOUT,
+            Broken::Lost => StatusCode::GONE,
+            Broken::Store(error) => store_status(&error),
+            Broken::Registry(_) | Broken::Fault(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        },
+        UploadError::Gone => StatusCode::GONE,
+        UploadError::Abandoned => StatusCode::CONFLICT,
+        UploadError::Unknown => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let mut answer = ApiError::new(status, text);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.retry_after = Some(RETRY_AFTER);
+    }
+    answer
+}
+
+/// What the registry refused, in the terms of an upload.
+fn registry_error(error: glimpse_registry::Error, id: &str) -> ApiError {
+    let glimpse_registry::Error::Rejected(rejection) = &error else {
+        return error.into();
+    };
+    if let Rejection::ForbiddenMove { from, to } = rejection {
+        return forbidden_move(*from, *to);
+    }
+    match rejection {
+        Rejection::ImageNotFound => not_found(id),
+        Rejection::StorageQuota { .. } => {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, rejection.to_string())
+        }
+        Rejection::FormatsUnset => ApiError::new(StatusCode::BAD_REQUEST, rejection.to_string()),
+        Rejection::UploadLost => ApiError::new(StatusCode::GONE, rejection.to_string()),
+        Rejection::IdTaken
+        | Rejection::VersionConflict { .. }
+        | Rejection::ForbiddenMove { .. }
+        | Rejection::Protected
+        | Rejection::FormatsFrozen
+        | Rejection::CountQuota { .. }
+        | Rejection::NotShared
+        | Rejection::MemberExists
+        | Rejection::MemberNotFound
+        | Rejection::TagNotFound
+        | Rejection::UnknownCommand => error.into(),
+    }
+}
+
+/// What a store refused, in the terms of an upload (image-api 7.3).
+fn store_status(error: &StoreError) -> StatusCode {
+    match error {
+        StoreError::Exists | StoreError::InUse => StatusCode::CONFLICT,
+        StoreError::Full => StatusCode::PAYLOAD_TOO_LARGE,
+        StoreError::Denied(_) | StoreError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        StoreError::Unsupported(_) => StatusCode::GONE,
+        StoreError::BadLocation => StatusCode::BAD_REQUEST,
+        StoreError::NotFound | StoreError::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
 }

@@ -1,1 +1,96 @@
 //! Image data in and out: the upload pipeline and the download stream.
+//!
+//! `upload` runs one upload from the first byte to the outcome and owns its clean-up; `pipeline`
+//! moves the bytes past inspector, hashes and store within a bounded window; `hashes` computes.
+//! `download` turns a manifest and a range into a body; `source` is where missing chunks come from;
+//! `manifests` keeps decoded manifests in memory.
+
+pub mod download;
+pub mod hashes;
+pub mod manifests;
+pub mod objects;
+pub mod pipeline;
+pub mod source;
+pub mod upload;
+
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use glimpse_registry::image::UploadId;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+/// What image data in motion shares in one node.
+#[derive(Default)]
+pub struct DataState {
+    /// Decoded manifests.
+    pub manifests: manifests::ManifestCache,
+    /// Counters, for metrics.
+    pub counters: Counters,
+    /// Wakes the reaper: something was deleted.
+    pub reaper_wake: Notify,
+    /// Uploads that a task of this process owns; the reaper leaves them alone.
+    live: Mutex<HashSet<UploadId>>,
+    /// The tasks of uploads: they finish their clean-up even when the client is gone.
+    tasks: TaskTracker,
+}
+
+impl DataState {
+    /// Whether a task of this process still owns the upload.
+    pub fn is_live(&self, upload: UploadId) -> bool {
+        self.live.lock().contains(&upload)
+    }
+
+    /// Waits until every upload has come to its outcome or the deadline passes, for an orderly
+    /// stop (the server has closed the connections before). Says whether all are done.
+    pub async fn settle(&self, deadline: Duration) -> bool {
+        self.tasks.close();
+        tokio::time::timeout(deadline, self.tasks.wait())
+            .await
+            .is_ok()
+    }
+}
+
+/// Running totals. Relaxed: they are only ever shown.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Uploads that made an image active.
+    pub uploads_finished: Counter,
+    /// Uploads that were refused or failed after their first byte.
+    pub uploads_failed: Counter,
+    /// Bytes of image data received.
+    pub upload_bytes: Counter,
+    /// Downloads begun (answers with a body).
+    pub downloads: Counter,
+    /// Bytes of image data handed to connections.
+    pub download_bytes: Counter,
+    /// Downloads broken off by this node: a chunk could not be had or proved.
+    pub downloads_broken: Counter,
+    /// Downloads that the client left early.
+    pub downloads_left: Counter,
+    /// Objects that the reaper removed from stores.
+    pub objects_reaped: Counter,
+    /// Uploads of dead processes that the reaper resolved.
+    pub uploads_reaped: Counter,
+    /// Orphans that the reaper removed from stores.
+    pub orphans_reaped: Counter,
+}
+
+/// One running total.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+    /// The total.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,240 @@
+//! Image data on its way out: the chunks of a range as one body.
+//!
+//! Bytes are slices of the cache's mapping and are never copied here. While one chunk goes to the
+//! socket the next ones are fetched, within a bound. A chunk that cannot be had or proved ends the
+//! body with an error: the connection breaks, and the client sees a broken transfer.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    ops::Range,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use glimpse_cache::{CHUNK_SIZE, Cache, ChunkRef, Error};
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    manifests::Known,
+    source::{ChunkSource, Locations},
+};
+use crate::app::App;
+
+/// Chunks fetched beyond the one that is needed next.
+pub const READ_AHEAD: usize = 3;
+
+type Fetch = Pin<Box<dyn Future<Output = Result<Bytes, Error>> + Send>>;
+
+enum Chunk {
+    Fetching(Fetch),
+    Ready(Bytes),
+    /// Failed before its turn. It is asked for again when its turn comes: what fails ahead (every
+    /// slot of the cache in use, say) may go well then.
+    Failed,
+}
+
+/// A range of an image as a body. It holds its download slot for as long as it lives.
+pub struct ChunkBody {
+    app: Arc<App>,
+    known: Arc<Known>,
+    locations: Arc<Locations>,
+    /// What is still to be sent.
+    range: Range<u64>,
+    /// The chunk after the last of `queue`.
+    next: u32,
+    /// The chunk after the last of the range.
+    end: u32,
+    /// The chunks from the start of `range` on, as far as they were asked for.
+    queue: VecDeque<Chunk>,
+    failed: bool,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl ChunkBody {
+    /// A body for `range`, which must lie within the image. Nothing is fetched yet.
+    pub fn new(
+        app: Arc<App>,
+        known: Arc<Known>,
+        locations: Arc<Locations>,
+        range: Range<u64>,
+        slot: OwnedSemaphorePermit,
+    ) -> Self {
+        let (next, end) = if range.is_empty() {
+            (0, 0)
+        } else {
+            let last = chunk_index(range.end - 1);
+            (chunk_index(range.start), last.saturating_add(1))
+        };
+        app.data.counters.downloads.add(1);
+        Self {
+            app,
+            known,
+            locations,
+            range,
+            next,
+            end,
+            queue: VecDeque::new(),
+            failed: false,
+            _slot: slot,
+        }
+    }
+
+    /// Waits until the first chunk is there, so that what fails at once still gets a status.
+    pub async fn first(&mut self) -> Result<(), Error> {
+        if self.range.is_empty() {
+            return Ok(());
+        }
+        std::future::poll_fn(|cx| self.poll_front(cx))
+            .await
+            .inspect_err(|error| self.fail(error))
+    }
+
+    /// Brings the chunk at the start of the range to the front of the queue, ready, and meanwhile
+    /// fetches ahead.
+    fn poll_front(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        match self.queue.front() {
+            Some(Chunk::Fetching(_) | Chunk::Ready(_)) => {}
+            Some(Chunk::Failed) => {
+                let again = self.chunk(chunk_index(self.range.start));
+                self.queue.pop_front();
+                self.queue.push_front(again);
+            }
+            None if self.next < self.end => {
+                self.queue.push_back(self.chunk(self.next));
+                self.next += 1;
+            }
+            None => return Poll::Ready(Err(Error::BadManifest)),
+        }
+        let result = match self.queue.front_mut() {
+            Some(front) => poll_chunk(front, cx),
+            None => Poll::Pending,
+        };
+        for chunk in self.queue.iter_mut().skip(1) {
+            drop(poll_chunk(chunk, cx));
+        }
+        while self.next < self.end && self.queue.len() <= READ_AHEAD {
+            let mut chunk = self.chunk(self.next);
+            self.next += 1;
+            drop(poll_chunk(&mut chunk, cx));
+            self.queue.push_back(chunk);
+        }
+        result
+    }
+
+    fn chunk(&self, index: u32) -> Chunk {
+        let len = self.known.manifest.chunk_len(index);
+        match self.known.manifest.chunk(index) {
+            ChunkRef::Zero => {
+                Chunk::Ready(Cache::zeros(usize::try_from(len).unwrap_or(usize::MAX)))
+            }
+            ChunkRef::Data(name) => {
+                let offset = u64::from(index) * u64::from(CHUNK_SIZE);
+                let source = ChunkSource::new(Arc::clone(&self.locations), offset);
+                let cache = Arc::clone(&self.app.cache);
+                Chunk::Fetching(Box::pin(async move {
+                    cache.chunk(name, len, Arc::new(source)).await
+                }))
+            }
+        }
+    }
+
+    /// Takes the front chunk, which is ready, and gives the part of it that lies in the range.
+    fn take(&mut self) -> Result<Bytes, Error> {
+        let Some(Chunk::Ready(chunk)) = self.queue.pop_front() else {
+            return Err(Error::BadManifest);
+        };
+        let expected = self.known.manifest.chunk_len(chunk_index(self.range.start));
+        let part = within_chunk(&self.range, chunk.len());
+        if chunk.len() as u64 != u64::from(expected) || part.is_empty() {
+            return Err(Error::Damaged);
+        }
+        self.range.start += part.len() as u64;
+        Ok(chunk.slice(part))
+    }
+
+    fn fail(&mut self, error: &Error) {
+        self.failed = true;
+        self.queue.clear();
+        self.app.data.counters.downloads_broken.add(1);
+        tracing::error!(offset = self.range.start, %error, "download broken off");
+    }
+}
+
+/// Moves a chunk on; a failed one stays failed until it is replaced.
+fn poll_chunk(chunk: &mut Chunk, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    let Chunk::Fetching(fetch) = chunk else {
+        return Poll::Ready(Ok(()));
+    };
+    fetch.as_mut().poll(cx).map(|result| match result {
+        Ok(bytes) => {
+            *chunk = Chunk::Ready(bytes);
+            Ok(())
+        }
+        Err(error) => {
+            *chunk = Chunk::Failed;
+            Err(error)
+        }
+    })
+}
+
+/// The chunk that holds the byte at `offset`.
+fn chunk_index(offset: u64) -> u32 {
+    u32::try_from(offset / u64::from(CHUNK_SIZE)).unwrap_or(u32::MAX)
+}
+
+/// The bytes of a chunk of `len` bytes that `range`, which starts in that chunk, wants of it.
+fn within_chunk(range: &Range<u64>, len: usize) -> Range<usize> {
+    let start = usize::try_from(range.start % u64::from(CHUNK_SIZE)).unwrap_or(usize::MAX);
+    let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+    let end = start.saturating_add(wanted).min(len);
+    start.min(end)..end
+}
+
+impl Body for ChunkBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self.get_mut();
+        if this.failed || this.range.is_empty() {
+            return Poll::Ready(None);
+        }
+        let ready = match this.poll_front(cx) {
+            Poll::Ready(result) => result,
+            Poll::Pending => return Poll::Pending,
+        };
+        Poll::Ready(Some(match ready.and_then(|()| this.take()) {
+            Ok(part) => {
+                this.app.data.counters.download_bytes.add(part.len() as u64);
+                Ok(Frame::data(part))
+            }
+            Err(error) => {
+                this.fail(&error);
+                Err(error)
+            }
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        !self.failed && self.range.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.range.end - self.range.start)
+    }
+}
+
+impl Drop for ChunkBody {
+    fn drop(&mut self) {
+        if !self.failed && !self.range.is_empty() {
+            self.app.data.counters.downloads_left.add(1);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The bytes of one upload on their way: body → inspector → hashes and store, side by side.
+//!
+//! What is under way (read, but not yet hashed and stored) is bounded in bytes by [`WINDOW`]; the
+//! slowest consumer holds the client back through TCP. Nothing is committed here: the writer comes
+//! back unfinished, or is aborted.
+
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use glimpse_store::{StoreError, Write};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::hashes::{Algorithm, Digests, Hashers};
+use crate::format::{Inspector, Refused, Verdict};
+
+/// Bytes of one upload under way at most.
+pub const WINDOW: usize = 8 << 20;
+
+/// Small frames are joined up to this size, for the sake of the store's system calls; frames of
+/// half of it pass as they are, without a copy.
+pub const PIECE: usize = 256 << 10;
+
+/// A run of image data with its share of the window, which is free again when the last clone is
+/// dropped.
+#[derive(Clone)]
+pub struct Piece {
+    /// The data.
+    pub bytes: Bytes,
+    /// Its share; `None` in tests of single parts.
+    pub share: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+/// What may come in.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// The size that the client announced.
+    pub declared: Option<u64>,
+    /// `limits.image_size_cap`
+    pub cap: u64,
+    /// `limits.upload_idle_timeout`
+    pub idle: Duration,
+    /// `api.hashing_algorithm`
+    pub algorithm: Algorithm,
+}
+
+/// Room for bytes of unknown number: the quota. A trait so that the pipeline runs without a registry.
+pub trait Room {
+    /// Makes sure that `total` bytes are reserved.
+    fn reserve(&self, total: u64) -> impl Future<Output = Result<(), Broken>> + Send;
+}
+
+/// Everything arrived and may be kept.
+#[derive(Debug)]
+pub struct Received {
+    /// Bytes.
+    pub size: u64,
+    /// What the data is.
+    pub verdict: Verdict,
+    /// Hashes and chunk names.
+    pub digests: Digests,
+}
+
+/// Why the data did not arrive whole, or must not be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The client sent less or more than it had announced: 400.
+    #[error("the size of the data is not the declared size of {declared} bytes (received {received}{})", if *.more { " and more" } else { "" })]
+    WrongSize {
+        /// Announced.
+        declared: u64,
+        /// Arrived.
+        received: u64,
+        /// Cut off there.
+        more: bool,
+    },
+    /// Over the cap: 413.
+    #[error("the image exceeds the largest allowed size of {cap} bytes")]
+    TooLarge {
+        /// `limits.image_size_cap`
+        cap: u64,
+    },
+    /// Not what it was declared, or unsafe: 415.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The connection broke.
+    #[error("the upload was cut off after {received} bytes: {cause}")]
+    Cut {
+        /// Arrived.
+        received: u64,
+        /// As the connection says.
+        cause: String,
+    },
+    /// Nothing came for too long: 408.
+    #[error("no data arrived for {0:?}")]
+    Idle(Duration),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The registry refused more room or has given the upload up.
+    #[error(transparent)]
+    Registry(#[from] glimpse_registry::Error),
+    /// The image was deleted, or the lease lost, while data came in.
+    #[error("the image was deleted during the upload")]
+    Lost,
+    /// The node failed.
+    #[error("{0}")]
+    Fault(String),
+}
+
+/// Moves a whole body past inspector and hashes into `writer`. `lost` breaks it off.
+///
+/// The body is borrowed: after an early end the caller may drain what is left of it.
+pub async fn receive<B>(
+    body: &mut B,
+    writer: &mut dyn Write,
+    mut inspector: Inspector,
+    bounds: Bounds,
+    room: &impl Room,
+    lost: &CancellationToken,
+) -> Result<Received, Broken>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let hashers = Hashers::start(bounds.algorithm)
+        .map_err(|error| Broken::Fault(format!("cannot start hash threads: {error}")))?;
+    let (pieces, mut queue) = mpsc::channel::<Piece>(WINDOW / PIECE);
+    let mut store_error = None;
+
+    let writing = async {
+        while let Some(piece) = queue.recv().await {
+            if let Err(error) = writer.write(piece.bytes).await {
+                store_error = Some(error);
+                // Closes the queue, which ends the reading.
+                break;
+            }
+        }
+        drop(queue);
+    };
+    let reading = async {
+        let mut out = Out {
+            window: Arc::new(Semaphore::new(WINDOW)),
+            joined: BytesMut::new(),
+            hashers,
+            pieces,
+        };
+        let size = intake(body, &mut inspector, bounds, room, lost, &mut out).await?;
+        out.flush().await?;
+        Ok::<_, Broken>((size, out.hashers))
+    };
+    let (read, ()) = tokio::join!(reading, writing);
+    if let Some(error) = store_error {
+        return Err(error.into());
+    }
+    let (size, hashers) = read?;
+    let verdict = inspector.finish()?;
+    let digests = hashers
+        .finish()
+        .await
+        .map_err(|error| Broken::Fault(error.to_string()))?;
+    Ok(Received {
+        size,
+        verdict,
+        digests,
+    })
+}
+
+/// Reads the body to its end and gives its size.
+async fn intake<B>(
+    body: &mut B,
+    inspector: &mut Inspector,
+    bounds: Bounds,
+    room: &impl Room,
+    lost: &CancellationToken,
+    out: &mut Out,
+) -> Result<u64, Broken>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let mut received = 0u64;
+    let mut lost = pin!(lost.cancelled());
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = &mut lost => return Err(Broken::Lost),
+            frame = tokio::time::timeout(bounds.idle, body.frame()) => frame,
+        };
+        let data = match frame {
+            Err(_) => return Err(Broken::Idle(bounds.idle)),
+            Ok(None) => break,
+            Ok(Some(Err(error))) => {
+                return Err(Broken::Cut {
+                    received,
+                    cause: error.to_string(),
+                });
+            }
+            Ok(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => data,
+                // Trailers say nothing that is asked for.
+                Err(_) => continue,
+            },
+        };
+        received = received.saturating_add(data.len() as u64);
+        if let Some(declared) = bounds.declared.filter(|declared| received > *declared) {
+            return Err(Broken::WrongSize {
+                declared,
+                received: declared,
+                more: true,
+            });
+        }
+        if received > bounds.cap {
+            return Err(Broken::TooLarge { cap: bounds.cap });
+        }
+        room.reserve(received).await?;
+        inspector.update(&data)?;
+        out.push(data).await?;
+    }
+    match bounds.declared.filter(|declared| received != *declared) {
+        Some(declared) => Err(Broken::WrongSize {
+            declared,
+            received,
+            more: false,
+        }),
+        None => Ok(received),
+    }
+}
+
+/// The way out of the intake: joins small frames, takes a share of the window for each piece, and
+/// hands it to the hash threads and the store.
+struct Out {
+    window: Arc<Semaphore>,
+    joined: BytesMut,
+    hashers: Hashers,
+    pieces: mpsc::Sender<Piece>,
+}
+
+impl Out {
+    async fn push(&mut self, data: Bytes) -> Result<(), Broken> {
+        if data.len() >= PIECE / 2 {
+            self.flush().await?;
+            return self.send(data).await;
+        }
+        if self.joined.is_empty() {
+            // At once for what can still be added before the size is reached.
+            self.joined.reserve(PIECE + PIECE / 2);
+        }
+        self.joined.extend_from_slice(&data);
+        if self.joined.len() >= PIECE {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Broken> {
+        if self.joined.is_empty() {
+            return Ok(());
+        }
+        let data = self.joined.split().freeze();
+        self.send(data).await
+    }
+
+    async fn send(&self, bytes: Bytes) -> Result<(), Broken> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let fault = |cause: &dyn std::fmt::Display| Broken::Fault(cause.to_string());
+        // A frame larger than the window takes all of it.
+        let share = u32::try_from(bytes.len().min(WINDOW)).unwrap_or(u32::MAX);
+        let share = Arc::clone(&self.window)
+            .acquire_many_owned(share)
+            .await
+            .map_err(|error| fault(&error))?;
+        let piece = Piece {
+            bytes,
+            share: Some(Arc::new(share)),
+        };
+        self.hashers
+            .update(&piece)
+            .await
+            .map_err(|error| fault(&error))?;
+        self.pieces
+            .send(piece)
+            .await
+            .map_err(|_| Broken::Fault("the store has stopped".to_owned()))
+    }
+}

@@ -1,0 +1,596 @@
+//! One upload, from the first byte to the outcome.
+//!
+//! It runs in a task of its own that owns body, writer, lease and clean-up: a client that goes away
+//! takes only the answer with it. The order is what makes it safe:
+//!
+//! 1. `begin_upload` makes the image `saving`; from here on nobody else writes under its key.
+//! 2. The bytes; the verdict of the inspector comes before anything is visible in the store.
+//! 3. The object is finished and the manifest kept, both durable.
+//! 4. `finish_upload` makes the image active: one command, the only commit.
+//!
+//! Whatever fails before 4 removes the object first and gives the upload up last, so that no moment
+//! lets a second upload meet a leftover, and a crash between leaves the upload row for the reaper.
+//! When the answer to 4 is lost, the command may still be applied: nothing is removed before the
+//! registry has said what became of it.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use glimpse_cache::{CHUNK_SIZE, Manifest, ManifestName};
+use glimpse_registry::{
+    Error as RegistryError,
+    command::UploadedData,
+    image::{Image, ImageId, Location, ManifestRef, UploadId},
+    outcome::Rejection,
+};
+use glimpse_store::{StoreError, Stored};
+use http_body_util::BodyExt;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    hashes::Algorithm,
+    objects,
+    pipeline::{self, Bounds, Broken, Received, Room},
+};
+use crate::{
+    app::{App, NamedStore},
+    config::Config,
+    format::{Inspector, Rules},
+};
+
+/// After a refusal so much of the body is still read, so that a client that writes before it reads
+/// gets to see the answer; then the connection is closed.
+const DRAIN_BYTES: u64 = 16 << 20;
+/// And for so long.
+const DRAIN_TIME: Duration = Duration::from_secs(3);
+
+/// Pauses between attempts to reach the registry or the store again: from this,
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// doubled up to this.
+const RETRY_MOST: Duration = Duration::from_secs(5);
+/// Attempts to remove an object before it is left to the reaper.
+const REMOVE_ATTEMPTS: u32 = 5;
+/// Attempts to give an upload up before it is left to the reaper.
+const ABORT_ATTEMPTS: u32 = 20;
+/// The client is told that the outcome is unknown after so long; the task goes on.
+const OUTCOME_PATIENCE: Duration = Duration::from_secs(30);
+
+/// An upload that passed every check that needs no bytes.
+pub struct Job {
+    /// The queued image, as read by the handler.
+    pub image: Arc<Image>,
+    /// Where the data goes.
+    pub store: NamedStore,
+    /// The size that the client announced.
+    pub declared: Option<u64>,
+    /// The data.
+    pub body: Body,
+    /// Whether the client waits for `100 Continue`: then a refused body is not read.
+    pub expects_continue: bool,
+    /// Held until the outcome.
+    pub slot: OwnedSemaphorePermit,
+}
+
+/// Why an upload did not make the image active.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// The registry refused to begin: nothing has been read.
+    #[error(transparent)]
+    Begin(RegistryError),
+    /// The data did not arrive whole, or must not be kept.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    /// The image was deleted meanwhile: 410.
+    #[error("the image was deleted during the upload; its data was removed")]
+    Gone,
+    /// Another node gave the upload up (its lease had run out): 409.
+    #[error("the upload was abandoned because it gave no sign of life; upload again")]
+    Abandoned,
+    /// The registry does not answer: 503. The image may become active, or queued again.
+    #[error("the outcome of the upload is not known yet; look at the image's status")]
+    Unknown,
+}
+
+/// Runs the upload in its own task and waits for the outcome.
+pub async fn run(app: Arc<App>, job: Job) -> Result<(), UploadError> {
+    let (answer, outcome) = oneshot::channel();
+    let task = Task::new(Arc::clone(&app), job, answer);
+    app.data.tasks.spawn(task.run());
+    // The sender is dropped without a word only when the task panicked or the runtime ends.
+    outcome.await.unwrap_or(Err(UploadError::Unknown))
+}
+
+/// Reads on for a while after a refusal, in the background.
+pub fn drain(app: &App, mut body: Body) {
+    let reading = async move {
+        let mut left = DRAIN_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            let len = frame.data_ref().map_or(0, Bytes::len) as u64;
+            match left.checked_sub(len) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    app.data.tasks.spawn(async move {
+        // What is over time is dropped, which closes the connection.
+        drop(tokio::time::timeout(DRAIN_TIME, reading).await);
+    });
+}
+
+type Answer = oneshot::Sender<Result<(), UploadError>>;
+
+/// What the task owns.
+struct Task {
+    app: Arc<App>,
+    job: Job,
+    lease: Arc<Lease>,
+    answer: Option<Answer>,
+    /// Data could not be removed: the upload row has to stay, for the reaper.
+    stuck: bool,
+}
+
+impl Task {
+    fn new(app: Arc<App>, job: Job, answer: Answer) -> Self {
+        let upload = UploadId(rand::random());
+        let lease = Arc::new(Lease {
+            id: job.image.id,
+            upload,
+            // Images without an owner count against nobody.
+            quota: app
+                .config
+                .limits
+                .user_storage_quota
+                .filter(|_| job.image.attributes.owner.is_some()),
+            reserved: AtomicU64::new(job.declared.unwrap_or(0)),
+            extending: Mutex::new(()),
+            lost: CancellationToken::new(),
+            app: Arc::clone(&app),
+        });
+        app.data.live.lock().insert(upload);
+        Self {
+            app,
+            job,
+            lease,
+            answer: Some(answer),
+            stuck: false,
+        }
+    }
+
+    async fn run(mut self) {
+        let result = match self.begin().await {
+            Ok(()) => {
+                let lease = Arc::clone(&self.lease);
+                // The lease is kept alive beside the work, which is never dropped half done.
+                tokio::select! {
+                    result = self.work() => result,
+                    never = lease.keep() => match never {},
+                }
+            }
+            Err(error) => Err(error),
+        };
+        let counters = &self.app.data.counters;
+        match &result {
+            Ok(()) => counters.uploads_finished.add(1),
+            Err(error) => {
+                counters.uploads_failed.add(1);
+                tracing::info!(image.id = %self.lease.id, %error, "upload failed");
+            }
+        }
+        self.tell(result);
+    }
+
+    /// The first answer counts.
+    fn tell(&mut self, result: Result<(), UploadError>) {
+        if let Some(answer) = self.answer.take() {
+            // The client may be gone.
+            drop(answer.send(result));
+        }
+    }
+
+    /// Step 1.
+    async fn begin(&mut self) -> Result<(), UploadError> {
+        let begun = self
+            .app
+            .registry
+            .begin_upload(
+                self.lease.id,
+                self.lease.upload,
+                self.job.store.name.clone(),
+                self.lease.reserved.load(Ordering::Relaxed),
+                self.lease.quota,
+            )
+            .await;
+        match begun {
+            Ok(_) => Ok(()),
+            Err(error @ RegistryError::Rejected(_)) => {
+                self.refuse_body();
+                Err(UploadError::Begin(error))
+            }
+            // It may still be applied.
+            Err(error @ (RegistryError::Unavailable(_) | RegistryError::Fault(_))) => {
+                self.refuse_body();
+                self.tell(Err(UploadError::Begin(error)));
+                self.give_up().await;
+                Err(UploadError::Unknown)
+            }
+        }
+    }
+
+    async fn work(&mut self) -> Result<(), UploadError> {
+        match self.store_data().await {
+            Ok((data, manifest)) => self.commit(data, manifest).await,
+            Err(broken) => {
+                self.refuse_body();
+                self.give_up().await;
+                Err(match broken {
+                    Broken::Lost => UploadError::Gone,
+                    other => other.into(),
+                })
+            }
+        }
+    }
+
+    /// Steps 2 and 3. After an error nothing is left in the store, or we are `stuck`.
+    async fn store_data(&mut self) -> Result<(UploadedData, Manifest), Broken> {
+        let key = self.job.image.id.to_string();
+        let config = &self.app.config;
+        let algorithm = Algorithm::parse(&config.api.hashing_algorithm).ok_or_else(|| {
+            Broken::Fault(format!(
+                "unknown hashing_algorithm {:?}",
+                config.api.hashing_algorithm
+            ))
+        })?;
+        let bounds = Bounds {
+            declared: self.job.declared,
+            cap: config.limits.image_size_cap,
+            idle: config.limits.upload_idle_timeout,
+            algorithm,
+        };
+        let inspector = Inspector::new(rules(&self.job.image, config));
+        let mut writer = self.job.store.store.put(&key, self.job.declared).await?;
+        let received = pipeline::receive(
+            &mut self.job.body,
+            writer.as_mut(),
+            inspector,
+            bounds,
+            self.lease.as_ref(),
+            &self.lease.lost,
+        )
+        .await;
+        let received = match received {
+            Ok(received) => received,
+            Err(broken) => {
+                if let Err(error) = writer.abort().await {
+                    tracing::warn!(image.id = key, %error, "removing a cut upload's data failed");
+                }
+                return Err(broken);
+            }
+        };
+        self.app.data.counters.upload_bytes.add(received.size);
+        self.finish_data(writer, received, algorithm).await
+    }
+
+    /// Step 3.
+    async fn finish_data(
+        &mut self,
+        writer: Box<dyn glimpse_store::Write>,
+        received: Received,
+        algorithm: Algorithm,
+    ) -> Result<(UploadedData, Manifest), Broken> {
+        let manifests = Arc::clone(&self.app.manifests);
+        let Received {
+            size,
+            verdict,
+            digests,
+        } = received;
+        let manifest = digests.manifest;
+        let keep = tokio::task::spawn_blocking(move || {
+            let name = manifests.put(&manifest)?;
+            Ok::<_, glimpse_cache::Error>((name, manifest))
+        });
+        // Two fsyncs, side by side.
+        let (stored, kept) = tokio::join!(writer.finish(), keep);
+        let kept = match kept {
+            Ok(Ok(kept)) => Ok(kept),
+            Ok(Err(error)) => Err(Broken::Fault(format!("keeping the manifest: {error}"))),
+            Err(error) => Err(Broken::Fault(format!("keeping the manifest: {error}"))),
+        };
+        let Stored { url, size: written } = match stored {
+            Ok(stored) => stored,
+            // Another's object, which is not ours to remove.
+            Err(StoreError::Exists) => return Err(StoreError::Exists.into()),
+            Err(error) => {
+                // It may have become visible all the same.
+                self.remove(None).await;
+                return Err(error.into());
+            }
+        };
+        let kept = kept.and_then(|kept| {
+            if written == size {
+                Ok(kept)
+            } else {
+                Err(Broken::Fault(format!(
+                    "the store kept {written} bytes of {size}"
+                )))
+            }
+        });
+        let (name, manifest) = match kept {
+            Ok(kept) => kept,
+            Err(broken) => {
+                self.remove(Some(&url)).await;
+                return Err(broken);
+            }
+        };
+        let store = &self.job.store.name;
+        let data = UploadedData {
+            size,
+            virtual_size: verdict.virtual_size,
+            checksum: digests.md5,
+            os_hash_algo: algorithm.as_str().to_owned(),
+            os_hash_value: digests.hash,
+            manifest: ManifestRef {
+                name: name.0,
+                length: size,
+                chunk_size: CHUNK_SIZE,
+            },
+            location: Location {
+                url,
+                store: store.clone(),
+                metadata: [("store".to_owned(), store.clone())].into(),
+            },
+        };
+        Ok((data, manifest))
+    }
+
+    /// Step 4, until the registry has said what became of it.
+    async fn commit(&mut self, data: UploadedData, manifest: Manifest) -> Result<(), UploadError> {
+        let (id, upload) = (self.lease.id, self.lease.upload);
+        let since = tokio::time::Instant::now();
+        let mut pause = RETRY_FIRST;
+        loop {
+            let finished = self
+                .app
+                .registry
+                .finish_upload(id, upload, data.clone(), self.lease.quota)
+                .await;
+            let rejection = match finished {
+                Ok(_) => break,
+                Err(RegistryError::Rejected(rejection)) => Some(rejection),
+                Err(RegistryError::Unavailable(error)) => {
+                    tracing::warn!(image.id = %id, %error, "the outcome of an upload is not known");
+                    None
+                }
+                // The node stops; the next process finds the upload row or the active image.
+                Err(RegistryError::Fault(_)) => return Err(UploadError::Unknown),
+            };
+            if let Some(rejection) = rejection
+                && let Some(settled) = self.settle(rejection, &data).await
+            {
+                match settled {
+                    Settled::Applied => break,
+                    Settled::Ours(error) => {
+                        self.remove(Some(&data.location.url)).await;
+                        self.give_up().await;
+                        return Err(error);
+                    }
+                    Settled::NotOurs(error) => return Err(error),
+                }
+            }
+            if self.app.registry.status().stopped.is_some() {
+                return Err(UploadError::Unknown);
+            }
+            if since.elapsed() > OUTCOME_PATIENCE {
+                self.tell(Err(UploadError::Unknown));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MOST);
+        }
+        let name = ManifestName(data.manifest.name);
+        self.app.data.manifests.insert(name, manifest);
+        Ok(())
+    }
+
+    /// What a refusal of step 4 means; `None`: the registry could not be asked, so try again.
+    async fn settle(&mut self, rejection: Rejection, data: &UploadedData) -> Option<Settled> {
+        let view = self.app.registry.read().await.ok()?;
+        let image = view.image(self.lease.id).ok()?;
+        Some(settled(
+            rejection,
+            image.as_deref(),
+            self.lease.upload,
+            data,
+        ))
+    }
+
+    /// Removes what we finished, by its URL or, where that is not known, by the key.
+    async fn remove(&mut self, url: Option<&str>) {
+        let store = Arc::clone(&self.job.store.store);
+        let mut pause = RETRY_FIRST;
+        for _ in 0..REMOVE_ATTEMPTS {
+            let removed = match url {
+                Some(url) => objects::remove(store.as_ref(), url).await.map(drop),
+                None => {
+                    let keys = [self.lease.id.to_string()].into();
+                    objects::remove_keys(store.as_ref(), &keys).await.map(drop)
+                }
+            };
+            match removed {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(image.id = %self.lease.id, %error, "removing uploaded data failed");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MOST);
+        }
+        self.stuck = true;
+    }
+
+    /// The image is queued again, the reservation gone. A refusal says that this is so already.
+    async fn give_up(&mut self) {
+        if self.stuck {
+            return;
+        }
+        let mut pause = RETRY_FIRST;
+        for _ in 0..ABORT_ATTEMPTS {
+            let (id, upload) = (self.lease.id, self.lease.upload);
+            match self.app.registry.abort_upload(id, upload).await {
+                Ok(()) | Err(RegistryError::Rejected(_)) => return,
+                Err(RegistryError::Fault(_)) => break,
+                Err(RegistryError::Unavailable(_)) => {}
+            }
+            if self.app.registry.status().stopped.is_some() {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MOST);
+        }
+        tracing::warn!(image.id = %self.lease.id, "giving an upload up failed; the reaper will");
+    }
+
+    /// Lets go of what is left of the body.
+    fn refuse_body(&mut self) {
+        let body = std::mem::take(&mut self.job.body);
+        if !self.job.expects_continue {
+            drain(&self.app, body);
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.app.data.live.lock().remove(&self.lease.upload);
+    }
+}
+
+/// What became of an upload whose finish was refused.
+#[derive(Debug)]
+enum Settled {
+    /// An earlier finish, whose answer was lost, was applied.
+    Applied,
+    /// It was not, and what lies under the key is ours to remove.
+    Ours(UploadError),
+    /// Another has given the upload up and may have begun anew: what lies under the key may be its.
+    NotOurs(UploadError),
+}
+
+/// Reads it off the image as it is now.
+fn settled(
+    rejection: Rejection,
+    image: Option<&Image>,
+    upload: UploadId,
+    data: &UploadedData,
+) -> Settled {
+    let Some(image) = image else {
+        // Its id is never used again, nor is the key.
+        return Settled::Ours(UploadError::Gone);
+    };
+    let ours = image.manifest == Some(data.manifest)
+        && image
+            .locations
+            .iter()
+            .any(|location| location.url == data.location.url);
+    if ours {
+        Settled::Applied
+    } else if image.upload.as_ref().is_some_and(|u| u.id == upload) {
+        Settled::Ours(Broken::Registry(rejection.into()).into())
+    } else {
+        Settled::NotOurs(UploadError::Abandoned)
+    }
+}
+
+/// How the data is judged.
+fn rules(image: &Image, config: &Config) -> Rules {
+    let format = &config.image_format;
+    Rules {
+        disk_format: image.attributes.disk_format.clone().unwrap_or_default(),
+        container_format: image
+            .attributes
+            .container_format
+            .clone()
+            .unwrap_or_default(),
+        vmdk_allowed_types: format.vmdk_allowed_types.clone(),
+        require_match: format.require_image_format_match,
+        gpt_nonfatal: format.gpt_safety_checks_nonfatal.clone(),
+    }
+}
+
+/// The sign of life of an upload, and its share of the quota.
+struct Lease {
+    app: Arc<App>,
+    id: ImageId,
+    upload: UploadId,
+    quota: Option<u64>,
+    /// Bytes reserved in all.
+    reserved: AtomicU64,
+    /// One extension at a time: a renewal must not undo a growth.
+    extending: Mutex<()>,
+    /// The image is gone, or the lease.
+    lost: CancellationToken,
+}
+
+impl Lease {
+    /// Renews the lease by thirds for as long as it is polled.
+    async fn keep(&self) -> Infallible {
+        let period = (self.app.config.limits.upload_lease / 3).max(RETRY_FIRST);
+        loop {
+            tokio::time::sleep(period).await;
+            let _one = self.extending.lock().await;
+            // Anything but a loss is tried again in time: there are two more thirds.
+            if let Err(Broken::Lost) = self.extend(self.reserved.load(Ordering::Relaxed)).await {
+                self.lost.cancel();
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    async fn extend(&self, total: u64) -> Result<(), Broken> {
+        let extended = self
+            .app
+            .registry
+            .extend_upload(self.id, self.upload, total, self.quota)
+            .await;
+        match extended {
+            Ok(()) => {
+                self.reserved.store(total, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(RegistryError::Rejected(Rejection::UploadLost | Rejection::ImageNotFound)) => {
+                Err(Broken::Lost)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Room for Lease {
+    async fn reserve(&self, total: u64) -> Result<(), Broken> {
+        if self.quota.is_none() || total <= self.reserved.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let _one = self.extending.lock().await;
+        let step = self.app.config.limits.reserve_step.max(1);
+        let target = total.div_ceil(step).saturating_mul(step);
+        match self.extend(target).await {
+            // A whole step does not fit; what is left may.
+            Err(Broken::Registry(RegistryError::Rejected(Rejection::StorageQuota {
+                used,
+                limit,
+                ..
+            }))) if limit.saturating_sub(used) >= total => {
+                self.extend(limit.saturating_sub(used)).await
+            }
+            other => other,
+        }
+    }
+}
