@@ -1,1 +1,20 @@
-//! stub
+//! Vocabulary of the black-box tests: a real node in a process of its own, clients with an
+//! identity, and what they say in one line. The tests beside it (`tests/tests`) know the Image API
+//! and nothing of the node's insides.
+//!
+//! `GLIMPSE_BIN` names the binary under test; `cargo xtask test` builds it and sets it.
+
+mod answer;
+mod client;
+mod data;
+mod node;
+mod persona;
+mod raw;
+pub mod samples;
+
+pub use answer::Answer;
+pub use client::{Call, Client, PATCH_V20, PATCH_V21};
+pub use data::{Random, md5_hex, random_bytes, sha512_hex};
+pub use node::{Node, Refusal, Setup, eventually};
+pub use persona::Persona;
+pub use raw::{Raw, exchange};

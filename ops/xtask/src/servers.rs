@@ -1,0 +1,21 @@
+//! Stages that need root, Debian and what they start or mount. The servers that later features
+//! talk to (an identity service, object stores, databases) get their stages here with them.
+
+use crate::{
+    command,
+    rust_tests::black_box,
+    stage::{Budget, Outcome},
+    workspace::Workspace,
+};
+
+/// The store and the data directory on a small file system of their own that fills up.
+pub(crate) fn full_disk(workspace: &Workspace, _budget: Budget) -> Result<Outcome, String> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(Outcome::NotRun(
+            "mounting a small file system needs root".to_owned(),
+        ));
+    }
+    workspace.build_release()?;
+    command::run(black_box(workspace).args(["--test", "full_disk", "--", "--include-ignored"]))?;
+    Ok(Outcome::Passed)
+}
