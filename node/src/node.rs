@@ -303,14 +303,15 @@ fn build(
         stores,
         policy,
         metrics,
+        data: crate::data::DataState::default(),
     };
     Ok(Arc::new(app))
 }
 
 /// Compiles the policy: the defaults with the rules of `auth.policy_file` over them.
 pub(crate) fn build_policy(config: &Config) -> Result<Policy, StartError> {
-    let _ = config;
-    Ok(Policy {})
+    Policy::load(config.auth.policy_file.as_deref())
+        .map_err(|error| StartError::Policy(error.to_string()))
 }
 
 fn registry_config(config: &Config, data_dir: &DataDir) -> glimpse_registry::Config {
@@ -359,10 +360,29 @@ fn registry_config(config: &Config, data_dir: &DataDir) -> glimpse_registry::Con
 
 /// Opens the configured stores.
 fn build_stores(config: &Config) -> Result<crate::app::Stores, StartError> {
-    // The file driver's constructor goes here, one call per configured store.
+    let mut by_name = std::collections::BTreeMap::new();
+    for store in &config.stores {
+        let opened = glimpse_store::file::FileStore::open(glimpse_store::file::Config {
+            thin_provisioning: store.thin_provisioning,
+            ..glimpse_store::file::Config::new(&store.path)
+        })
+        .map_err(|cause| StartError::Store {
+            name: store.name.clone(),
+            cause: cause.to_string(),
+        })?;
+        by_name.insert(
+            store.name.clone(),
+            crate::app::NamedStore {
+                name: store.name.clone(),
+                description: store.description.clone(),
+                weight: store.weight,
+                store: Arc::new(opened),
+            },
+        );
+    }
     let default = config.stores.iter().find(|store| store.default);
     Ok(crate::app::Stores {
-        by_name: std::collections::BTreeMap::new(),
+        by_name,
         default: default.map(|store| store.name.clone()).unwrap_or_default(),
     })
 }
