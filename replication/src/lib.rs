@@ -11,6 +11,23 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
+pub mod core;
+pub mod disk;
+mod driver;
+mod election;
+mod handle;
+mod inbox;
+mod log;
+mod logger;
+mod proposals;
+mod read;
+mod ready;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod transport;
+
+pub use crate::handle::{Handle, start};
+
 /// A position in the replicated log. The first entry is 1; 0 means "nothing yet".
 pub type LogIndex = u64;
 
@@ -75,7 +92,8 @@ pub enum Unavailable {
     /// The queue to the Raft thread is at its bound; try again later.
     #[error("the registry is overloaded")]
     Overloaded,
-    /// No leader is known at present.
+    /// No leader is known, or the one that had the proposal lost its place: a proposal was not
+    /// applied and will not be.
     #[error("the registry has no leader")]
     NoLeader,
     /// No answer came in time. A proposal may still be applied later.
@@ -131,9 +149,6 @@ impl fmt::Display for Config {
     }
 }
 
-pub mod disk;
-pub mod transport;
-
 /// The seams through which the world reaches the group.
 pub struct Seams {
     /// Time.
@@ -162,22 +177,12 @@ pub enum StartError {
         /// Known.
         known: u32,
     },
+    /// A setting that Raft cannot work with.
+    #[error("settings of the group: {0}")]
+    Config(String),
     /// The machine failed.
     #[error(transparent)]
     Fault(#[from] Fault),
-}
-
-/// A handle on a running group; cheap to clone.
-pub struct Handle<O> {
-    _outcome: std::marker::PhantomData<fn() -> O>,
-}
-
-impl<O> Clone for Handle<O> {
-    fn clone(&self) -> Self {
-        Self {
-            _outcome: std::marker::PhantomData,
-        }
-    }
 }
 
 /// What a group says of itself.
@@ -199,39 +204,4 @@ pub struct Status {
     pub first: LogIndex,
     /// Why it has stopped, if it has.
     pub stopped: Option<String>,
-}
-
-/// Starts the group on its named thread. A first start bootstraps a group of this one voter.
-pub fn start<M: StateMachine>(
-    config: Config,
-    seams: Seams,
-    machine: M,
-) -> Result<Handle<M::Outcome>, StartError> {
-    let _ = (config, seams, machine);
-    Err(StartError::Damaged("not built yet".to_owned()))
-}
-
-impl<O: Send + 'static> Handle<O> {
-    /// Proposes a command and waits until it is applied here.
-    pub async fn propose(&self, command: Bytes) -> Result<O, Unavailable> {
-        let _ = command;
-        std::future::pending().await
-    }
-    /// Waits until this node has applied every write acknowledged before the call (ReadIndex;
-    /// whoever waits shares one round). Returns the index applied.
-    pub async fn read_index(&self) -> Result<LogIndex, Unavailable> {
-        std::future::pending().await
-    }
-    /// What the group says of itself.
-    pub fn status(&self) -> Status {
-        Status::default()
-    }
-    /// Resolves when the group has stopped on a fault, with the reason.
-    pub async fn faulted(&self) -> String {
-        std::future::pending().await
-    }
-    /// Ends the group in order: answers who waits, checkpoints the machine, joins the thread.
-    pub async fn stop(&self) -> Result<(), Fault> {
-        std::future::pending().await
-    }
 }
