@@ -1,7 +1,21 @@
 //! The one mapping from errors to status and body.
 
-use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use glimpse_registry::{Error as RegistryError, outcome::Rejection};
+use glimpse_replication::Unavailable;
+use glimpse_store::StoreError;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use crate::api::{
+    attribute::Invalid, authorize::Denied, list_query::BadQuery, patch::BadPatch,
+    precondition::Failed,
+};
+
+/// Seconds that a client should wait after a 503 of the registry or a store.
+const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// An answer that is an error. `message` is for the client and is escaped when shown as HTML.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +27,7 @@ pub struct ApiError {
     /// `Retry-After` in seconds (503, 429).
     pub retry_after: Option<u32>,
     /// Headers that belong to this answer (`Accept-Patch`, `Content-Range`, `Allow`).
-    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl ApiError {
@@ -26,6 +40,83 @@ impl ApiError {
             headers: Vec::new(),
         }
     }
+
+    /// 400
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 403
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
+    /// 404
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// 409
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, message)
+    }
+
+    /// 413
+    pub fn too_large(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    /// The 404 of an image that does not exist for the caller.
+    pub fn no_image(id: &str) -> Self {
+        Self::not_found(format!("No image found with ID {id}"))
+    }
+
+    /// 405 with the methods that the resource has.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "")
+            .with_header(header::ALLOW, HeaderValue::from_static(allow))
+    }
+
+    /// The same error with one header more.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// What a registry error means to a caller whose status move may be refused: the refusal is
+    /// 409 for an upload, 403 for (re|de)activation, 400 for a delete (image-api 1.4).
+    pub fn moving(error: RegistryError, refused: StatusCode) -> Self {
+        let moved = matches!(
+            error,
+            RegistryError::Rejected(Rejection::ForbiddenMove { .. })
+        );
+        let mut answer = Self::from(error);
+        if moved {
+            answer.status = refused;
+        }
+        answer
+    }
+
+    /// The answer, its body chosen by the request's `Accept` (image-api 1.1).
+    pub fn render(self, accept: Option<&HeaderValue>) -> Response {
+        let (content_type, body) = match preferred(accept) {
+            Form::Plain => ("text/plain; charset=UTF-8", plain(&self)),
+            Form::Html => ("text/html; charset=UTF-8", html(&self)),
+            Form::Json => ("application/json", json(&self)),
+        };
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        for (name, value) in self.headers {
+            headers.append(name, value);
+        }
+        response
+    }
 }
 
 impl IntoResponse for ApiError {
@@ -37,14 +128,321 @@ impl IntoResponse for ApiError {
     }
 }
 
-impl From<glimpse_registry::Error> for ApiError {
-    fn from(error: glimpse_registry::Error) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+impl From<RegistryError> for ApiError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Rejected(rejection) => rejection.into(),
+            RegistryError::Unavailable(Unavailable::TooLarge { .. }) => {
+                Self::too_large(error.to_string())
+            }
+            RegistryError::Unavailable(
+                Unavailable::Overloaded
+                | Unavailable::NoLeader
+                | Unavailable::Timeout
+                | Unavailable::Stopped(_),
+            ) => Self {
+                retry_after: Some(RETRY_AFTER_SECONDS),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            },
+            RegistryError::Fault(fault) => {
+                tracing::error!(error = %fault, "the registry failed");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "")
+            }
+        }
     }
 }
 
-impl From<glimpse_store::StoreError> for ApiError {
-    fn from(error: glimpse_store::StoreError) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        let status = match &rejection {
+            Rejection::ImageNotFound | Rejection::MemberNotFound | Rejection::TagNotFound => {
+                StatusCode::NOT_FOUND
+            }
+            Rejection::IdTaken
+            | Rejection::VersionConflict { .. }
+            | Rejection::ForbiddenMove { .. }
+            | Rejection::MemberExists => StatusCode::CONFLICT,
+            Rejection::Protected | Rejection::FormatsFrozen | Rejection::NotShared => {
+                StatusCode::FORBIDDEN
+            }
+            Rejection::FormatsUnset => StatusCode::BAD_REQUEST,
+            Rejection::StorageQuota { .. } | Rejection::CountQuota { .. } => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Rejection::UploadLost => StatusCode::GONE,
+            Rejection::UnknownCommand => StatusCode::NOT_IMPLEMENTED,
+        };
+        Self::new(status, rejection.to_string())
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let status = match &error {
+            StoreError::NotFound => StatusCode::NOT_FOUND,
+            StoreError::Exists | StoreError::InUse => StatusCode::CONFLICT,
+            StoreError::Full => StatusCode::PAYLOAD_TOO_LARGE,
+            StoreError::Denied(_) | StoreError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            StoreError::Unsupported(_) => StatusCode::GONE,
+            StoreError::BadLocation => StatusCode::BAD_REQUEST,
+            StoreError::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let mut answer = Self::new(status, error.to_string());
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            answer.retry_after = Some(RETRY_AFTER_SECONDS);
+        }
+        answer
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::NotFound => Self::not_found(""),
+            Denied::Forbidden => Self::forbidden(""),
+        }
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(invalid: Invalid) -> Self {
+        let status = match &invalid {
+            Invalid::ReadOnly(_)
+            | Invalid::Reserved(_)
+            | Invalid::FormatsFrozen(_)
+            | Invalid::NotRemovable(_) => StatusCode::FORBIDDEN,
+            Invalid::Schema { .. } | Invalid::KeyLength(_) | Invalid::WideCharacter => {
+                StatusCode::BAD_REQUEST
+            }
+            Invalid::Present(_) | Invalid::Absent(_) => StatusCode::CONFLICT,
+            Invalid::Quota { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        Self::new(status, invalid.to_string())
+    }
+}
+
+impl From<BadPatch> for ApiError {
+    fn from(bad: BadPatch) -> Self {
+        match bad {
+            BadPatch::Invalid(invalid) => invalid.into(),
+            BadPatch::MediaType => Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, bad.to_string())
+                .with_header(
+                    HeaderName::from_static("accept-patch"),
+                    HeaderValue::from_static(crate::api::patch::ACCEPT_PATCH),
+                ),
+            BadPatch::Malformed(_) => Self::bad_request(bad.to_string()),
+            BadPatch::LocationsHidden | BadPatch::LocationsEmpty => {
+                Self::forbidden(bad.to_string())
+            }
+        }
+    }
+}
+
+impl From<BadQuery> for ApiError {
+    fn from(bad: BadQuery) -> Self {
+        Self::bad_request(bad.to_string())
+    }
+}
+
+impl From<Failed> for ApiError {
+    fn from(_: Failed) -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "The image has changed: it is not in the state that the request's conditions ask for.",
+        )
+    }
+}
+
+/// The forms that an error body takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `text/plain`
+    Plain,
+    /// `text/html`
+    Html,
+    /// `application/json`
+    Json,
+}
+
+/// Which form the client wants most: HTML before JSON at the same weight, plain text when it wants
+/// neither or does not say.
+pub(super) fn preferred(accept: Option<&HeaderValue>) -> Form {
+    let Some(accept) = accept.and_then(|value| value.to_str().ok()) else {
+        return Form::Plain;
+    };
+    let html = quality(accept, "text", "html");
+    let json = quality(accept, "application", "json");
+    if html > 0 && html >= json {
+        Form::Html
+    } else if json > 0 {
+        Form::Json
+    } else {
+        Form::Plain
+    }
+}
+
+/// The weight in thousandths of a media type; the most exact range counts (RFC 9110 12.5.1).
+fn quality(accept: &str, kind: &str, subtype: &str) -> u32 {
+    let mut best = (0, 0);
+    for range in accept.split(',') {
+        let mut parts = range.split(';');
+        let name = parts.next().unwrap_or_default().trim();
+        let exactness = match name.split_once('/') {
+            Some((k, s)) if k.eq_ignore_ascii_case(kind) && s.eq_ignore_ascii_case(subtype) => 3,
+            Some((k, "*")) if k.eq_ignore_ascii_case(kind) => 2,
+            Some(("*", "*")) => 1,
+            _ => continue,
+        };
+        let weight = parts
+            .filter_map(|parameter| parameter.trim().strip_prefix("q="))
+            .find_map(|q| q.trim().parse::<f32>().ok())
+            .map_or(1000, |q| (q.clamp(0.0, 1.0) * 1000.0) as u32);
+        if exactness > best.0 {
+            best = (exactness, weight);
+        }
+    }
+    best.1
+}
+
+/// `404 Not Found`
+fn status_line(status: StatusCode) -> String {
+    format!("{} {}", status.as_u16(), title(status))
+}
+
+fn title(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("Error")
+}
+
+/// The cause, or what the status says by itself.
+fn explanation(error: &ApiError) -> &str {
+    if !error.message.is_empty() {
+        return &error.message;
+    }
+    match error.status {
+        StatusCode::UNAUTHORIZED => {
+            "This server could not verify that you are authorized to \
+            access the document you requested."
+        }
+        StatusCode::FORBIDDEN => "You are not authorized to complete this action.",
+        StatusCode::NOT_FOUND => "The resource could not be found.",
+        StatusCode::METHOD_NOT_ALLOWED => "The method is not allowed for this resource.",
+        StatusCode::NOT_IMPLEMENTED => "The method is not implemented.",
+        StatusCode::INTERNAL_SERVER_ERROR => {
+            "The server has either erred or is incapable of \
+            performing the requested operation."
+        }
+        status => title(status),
+    }
+}
+
+fn plain(error: &ApiError) -> String {
+    format!(
+        "{}\n\n{}\n\n   ",
+        status_line(error.status),
+        explanation(error)
+    )
+}
+
+fn html(error: &ApiError) -> String {
+    let status = status_line(error.status);
+    format!(
+        "<html>\n <head>\n  <title>{status}</title>\n </head>\n <body>\n  <h1>{status}</h1>\n  \
+         {}<br /><br />\n\n\n </body>\n</html>",
+        escape(explanation(error))
+    )
+}
+
+fn json(error: &ApiError) -> String {
+    serde_json::json!({
+        "message": explanation(error),
+        "code": status_line(error.status),
+        "title": title(error.status),
+    })
+    .to_string()
+}
+
+/// The text with all that HTML gives a meaning to replaced.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#x27;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(accept: &'static str) -> Form {
+        preferred(Some(&HeaderValue::from_static(accept)))
+    }
+
+    #[test]
+    fn the_body_form_follows_accept() {
+        assert_eq!(preferred(None), Form::Plain);
+        assert_eq!(form(""), Form::Plain);
+        assert_eq!(form("*/*"), Form::Html);
+        assert_eq!(form("text/html"), Form::Html);
+        assert_eq!(form("text/*;q=0.5, application/json"), Form::Json);
+        assert_eq!(form("application/json"), Form::Json);
+        assert_eq!(form("application/json, */*"), Form::Html);
+        assert_eq!(form("application/json, */*;q=0.8"), Form::Json);
+        assert_eq!(form("text/plain"), Form::Plain);
+        assert_eq!(form("text/html;q=0, */*"), Form::Json);
+        assert_eq!(form("image/png;q=x, TEXT/HTML"), Form::Html);
+    }
+
+    #[test]
+    fn html_bodies_escape_what_the_client_sent() {
+        let error = ApiError::bad_request("<script>alert('x & \"y\"')</script>");
+        let body = html(&error);
+        assert!(!body.contains("<script>"), "{body}");
+        assert!(body.contains("&lt;script&gt;alert(&#x27;x &amp; &quot;y&quot;&#x27;)"));
+    }
+
+    #[test]
+    fn json_bodies_name_message_code_and_title() {
+        let error = ApiError::no_image("x\"y");
+        let value: serde_json::Value = serde_json::from_str(&json(&error)).unwrap();
+        assert_eq!(value["code"], "404 Not Found");
+        assert_eq!(value["title"], "Not Found");
+        assert_eq!(value["message"], "No image found with ID x\"y");
+    }
+
+    #[test]
+    fn a_405_lists_the_methods_and_a_503_says_when_to_come_back() {
+        let response = ApiError::method_not_allowed("GET, POST").render(None);
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()[header::ALLOW], "GET, POST");
+        let response =
+            ApiError::from(RegistryError::Unavailable(Unavailable::NoLeader)).render(None);
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    }
+
+    #[test]
+    fn a_refused_status_move_answers_as_its_caller_says() {
+        use glimpse_registry::status::Status;
+        let refusal = || {
+            RegistryError::Rejected(Rejection::ForbiddenMove {
+                from: Status::Queued,
+                to: Status::Deactivated,
+            })
+        };
+        assert_eq!(ApiError::from(refusal()).status, 409);
+        assert_eq!(
+            ApiError::moving(refusal(), StatusCode::FORBIDDEN).status,
+            403
+        );
+        let other = RegistryError::Rejected(Rejection::ImageNotFound);
+        assert_eq!(ApiError::moving(other, StatusCode::FORBIDDEN).status, 404);
     }
 }

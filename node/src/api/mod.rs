@@ -1,4 +1,33 @@
 //! The Image API v2: one file per resource, each parse → authorize → call → render.
+//!
+//! `layers` takes a request in, `router` says which resource it asks for, the resource's file
+//! answers or fails with an [`error::ApiError`], and `layers` renders, names and logs the answer.
 
+mod actions;
+mod attribute;
+mod authorize;
+mod body;
+mod cache;
+mod caller;
 pub mod error;
+mod healthcheck;
 pub mod image_data;
+mod image_view;
+mod images;
+mod info;
+mod layers;
+mod list_query;
+mod locations;
+mod members;
+mod metadefs;
+mod new_image;
+mod patch;
+mod precondition;
+mod router;
+mod schemas;
+mod tags;
+mod tasks;
+mod timestamp;
+mod versions;
+
+pub use router::router;

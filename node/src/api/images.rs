@@ -1,0 +1,329 @@
+//! `/v2/images` and `/v2/images/{id}`: create, list, show, update, delete (image-api 1.4).
+
+use std::sync::Arc;
+
+use axum::{body::Body, response::Response};
+use glimpse_registry::{
+    Error as RegistryError,
+    image::{Image, ImageId, Visibility},
+    outcome::Rejection,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use serde_json::Value;
+
+use crate::{
+    api::{
+        attribute,
+        authorize::{self, Denied},
+        body,
+        error::ApiError,
+        image_view,
+        list_query::{self, BadQuery},
+        new_image,
+        patch::{self, Change},
+        precondition::{self, Read},
+    },
+    app::App,
+    auth::Context,
+    policy::Target,
+};
+
+/// How often a PATCH or a conditional DELETE starts over because somebody else was faster.
+const ATTEMPTS: usize = 16;
+
+const STORE_IDS: HeaderName = HeaderName::from_static("openstack-image-store-ids");
+
+/// `POST /v2/images`; `base` is the base of absolute URLs.
+pub(super) async fn create(
+    app: &App,
+    context: &Context,
+    request: Request<Body>,
+    base: &str,
+) -> Result<Response, ApiError> {
+    let config = &app.config;
+    let Value::Object(members) = body::json(request, config.limits.json_body_bytes).await? else {
+        return Err(ApiError::bad_request(
+            "Request body must be a JSON object of image attributes.",
+        ));
+    };
+    let new = new_image::parse(
+        &members,
+        context.project_id.as_deref(),
+        &config.image_format,
+        &config.limits,
+    )?;
+    may_create(app, context, &new)?;
+    let id = new
+        .id
+        .unwrap_or_else(|| ImageId::from_random(rand::random()));
+    let image = match app.registry.create_image(id, new.attributes).await {
+        Err(RegistryError::Rejected(Rejection::IdTaken)) => {
+            return Err(ApiError::conflict(format!("Image ID {id} already exists!")));
+        }
+        result => result?,
+    };
+    let mut response = show_response(app, context, &image);
+    *response.status_mut() = StatusCode::CREATED;
+    let headers = response.headers_mut();
+    if let Ok(location) = HeaderValue::try_from(format!("{base}/v2/images/{id}")) {
+        headers.insert(header::LOCATION, location);
+    }
+    let stores: Vec<&str> = app.stores.by_name.keys().map(String::as_str).collect();
+    if let Ok(stores) = HeaderValue::try_from(stores.join(",")) {
+        headers.insert(STORE_IDS, stores);
+    }
+    Ok(response)
+}
+
+fn may_create(app: &App, context: &Context, new: &new_image::NewImage) -> Result<(), ApiError> {
+    let owner = new.attributes.owner.as_deref();
+    let target = Target {
+        owner,
+        visibility: Some(new.visibility.unwrap_or(Visibility::Private).as_str()),
+        ..Target::default()
+    };
+    if !app.policy.allows("add_image", context, &target) {
+        return Err(if owner == context.project_id.as_deref() {
+            ApiError::forbidden("")
+        } else {
+            ApiError::forbidden(format!(
+                "You are not permitted to create images owned by '{}'.",
+                owner.unwrap_or("None")
+            ))
+        });
+    }
+    match new.visibility.and_then(visibility_rule) {
+        Some(rule) if !app.policy.allows(rule, context, &target) => Err(Denied::Forbidden.into()),
+        _ => Ok(()),
+    }
+}
+
+/// The rule that guards the change to a visibility, beside `modify_image`.
+fn visibility_rule(visibility: Visibility) -> Option<&'static str> {
+    match visibility {
+        Visibility::Public => Some("publicize_image"),
+        Visibility::Community => Some("communitize_image"),
+        Visibility::Shared | Visibility::Private => None,
+    }
+}
+
+/// `GET /v2/images`
+pub(super) async fn list(
+    app: &App,
+    context: &Context,
+    query: Option<&str>,
+) -> Result<Response, ApiError> {
+    let listing = list_query::parse(
+        query.unwrap_or_default(),
+        authorize::scope(context),
+        &app.config.limits,
+    )?;
+    authorize::check_own(&app.policy, "get_images", context)?;
+    let view = app.registry.read().await?;
+    let page = match view.list(&listing.query) {
+        Err(RegistryError::Rejected(Rejection::ImageNotFound)) => {
+            let marker = listing.query.marker.map(|id| id.to_string());
+            return Err(BadQuery::Marker(marker.unwrap_or_default()).into());
+        }
+        result => result?,
+    };
+    let full = !page.is_empty() && page.len() == listing.query.limit;
+    let mut last = None;
+    let mut out = Vec::with_capacity(256 + page.len() * image_view::USUAL_BYTES);
+    out.extend_from_slice(b"{\"images\":[");
+    let shown = page
+        .iter()
+        .filter(|image| authorize::allows(&app.policy, "get_image", context, image))
+        .inspect(|image| last = Some(image.id));
+    image_view::separated(&mut out, shown, |out, image| {
+        image_view::write(out, app, context, image);
+    });
+    out.extend_from_slice(b"],\"first\":\"");
+    listing.write_first(&mut out);
+    out.extend_from_slice(b"\",\"schema\":\"/v2/schemas/images\"");
+    if let Some(last) = last.filter(|_| full) {
+        out.extend_from_slice(b",\"next\":\"");
+        listing.write_next(&mut out, last);
+        out.push(b'"');
+    }
+    out.push(b'}');
+    Ok(json(out))
+}
+
+/// `GET /v2/images/{id}`
+pub(super) async fn show(
+    app: &App,
+    context: &Context,
+    id: &str,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let image = find(app, context, id).await?;
+    authorize::check(&app.policy, "get_image", context, &image)?;
+    match precondition::read(headers, image.version)? {
+        Read::Whole => Ok(show_response(app, context, &image)),
+        Read::Unchanged => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+                .headers_mut()
+                .insert(header::ETAG, precondition::etag(image.version));
+            Ok(response)
+        }
+    }
+}
+
+/// `PATCH /v2/images/{id}`. Applied to the record as it was read; starts over when it has changed
+/// meanwhile, so that no update is lost, unless the client's conditions then fail.
+pub(super) async fn update(
+    app: &App,
+    context: &Context,
+    id: &str,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    let headers = request.headers().clone();
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media = patch::MediaType::parse(content_type)?;
+    let document = body::json(request, app.config.limits.json_body_bytes).await?;
+    let changes = patch::parse(media, document, &app.config.image_format)?;
+    for _ in 0..ATTEMPTS {
+        let image = find(app, context, id).await?;
+        authorize::check(&app.policy, "get_image", context, &image)?;
+        precondition::write(&headers, image.version)?;
+        if changes.is_empty() {
+            return Ok(show_response(app, context, &image));
+        }
+        let mut attributes = image.attributes.clone();
+        for change in &changes {
+            may_change(app, context, &image, change)?;
+            patch::apply(
+                change,
+                &mut attributes,
+                image.status,
+                &app.config.image_format,
+            )?;
+        }
+        attribute::check_quotas(Some(&image.attributes), &attributes, &app.config.limits)?;
+        let updated = app
+            .registry
+            .update_image(image.id, image.version, attributes)
+            .await;
+        match updated {
+            Err(RegistryError::Rejected(Rejection::VersionConflict { .. })) => {}
+            Err(RegistryError::Rejected(Rejection::ImageNotFound)) => {
+                return Err(ApiError::no_image(id));
+            }
+            result => return Ok(show_response(app, context, &result?)),
+        }
+    }
+    Err(contended())
+}
+
+fn may_change(
+    app: &App,
+    context: &Context,
+    image: &Image,
+    change: &Change,
+) -> Result<(), ApiError> {
+    let policy = &app.policy;
+    match change.name() {
+        "locations" => {
+            let rule = match change {
+                Change::Remove { .. } => "delete_image_location",
+                Change::Add { .. } | Change::Replace { .. } => "set_image_location",
+            };
+            return Ok(authorize::check(policy, rule, context, image)?);
+        }
+        "owner" if !context.is_admin && !matches!(change, Change::Remove { .. }) => {
+            return Err(ApiError::forbidden("Owner can't be updated by non admin."));
+        }
+        "visibility" => {
+            let rule = change
+                .value()
+                .and_then(Value::as_str)
+                .and_then(Visibility::parse)
+                .and_then(visibility_rule);
+            if let Some(rule) = rule {
+                authorize::check(policy, rule, context, image)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(authorize::check(policy, "modify_image", context, image)?)
+}
+
+/// `DELETE /v2/images/{id}`
+pub(super) async fn delete(
+    app: &App,
+    context: &Context,
+    id: &str,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let conditional = precondition::conditional(headers);
+    for _ in 0..ATTEMPTS {
+        let image = find(app, context, id).await?;
+        authorize::check(&app.policy, "delete_image", context, &image)?;
+        precondition::write(headers, image.version)?;
+        let expected = conditional.then_some(image.version);
+        match app.registry.delete_image(image.id, expected).await {
+            Ok(()) => return Ok(no_content()),
+            Err(RegistryError::Rejected(Rejection::VersionConflict { .. })) => {}
+            Err(RegistryError::Rejected(Rejection::ImageNotFound)) => {
+                return Err(ApiError::no_image(id));
+            }
+            Err(RegistryError::Rejected(Rejection::Protected)) => {
+                return Err(ApiError::forbidden(format!(
+                    "Image {id} is protected and cannot be deleted."
+                )));
+            }
+            Err(error) => return Err(ApiError::moving(error, StatusCode::BAD_REQUEST)),
+        }
+    }
+    Err(contended())
+}
+
+/// The image of the path as it is now, if it exists for the caller.
+pub(super) async fn find(app: &App, context: &Context, id: &str) -> Result<Arc<Image>, ApiError> {
+    let view = app.registry.read().await?;
+    authorize::find(&view, context, id)
+}
+
+/// 200 with the image.
+fn show_response(app: &App, context: &Context, image: &Image) -> Response {
+    let mut out = Vec::with_capacity(image_view::USUAL_BYTES);
+    image_view::write(&mut out, app, context, image);
+    let mut response = json(out);
+    response
+        .headers_mut()
+        .insert(header::ETAG, precondition::etag(image.version));
+    response
+}
+
+/// 200 with a JSON body.
+pub(super) fn json(body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+/// 204
+pub(super) fn no_content() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// The record changed under every attempt.
+fn contended() -> ApiError {
+    ApiError {
+        retry_after: Some(1),
+        ..ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The image is being changed by others too often.",
+        )
+    }
+}

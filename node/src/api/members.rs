@@ -1,0 +1,254 @@
+//! `/v2/images/{id}/members`: the projects that a shared image is shared with (image-api 1.5, 4.3).
+
+use std::sync::Arc;
+
+use axum::{body::Body, response::Response};
+use glimpse_registry::{
+    Error as RegistryError, View,
+    image::{Image, Member, MemberStatus, Visibility},
+    outcome::Rejection,
+};
+use http::{Request, StatusCode};
+use serde_json::Value;
+
+use crate::{
+    api::{
+        attribute, authorize,
+        authorize::Denied,
+        body,
+        error::ApiError,
+        image_view::{separated, string},
+        images, timestamp,
+    },
+    app::App,
+    auth::Context,
+};
+
+/// Characters of a project id.
+const MEMBER_LENGTH: usize = 255;
+
+/// `GET .../members`
+pub(super) async fn list(app: &App, context: &Context, id: &str) -> Result<Response, ApiError> {
+    let view = app.registry.read().await?;
+    let image = authorize::find(&view, context, id)?;
+    shared(&image)?;
+    check(app, context, &image, "get_members")?;
+    let may_see = authorize::allows(&app.policy, "get_member", context, &image);
+    let members = if may_see {
+        view.members(image.id)?
+    } else {
+        Vec::new()
+    };
+    let mut out = Vec::with_capacity(64 + members.len() * 256);
+    out.extend_from_slice(b"{\"members\":[");
+    let visible = members
+        .iter()
+        .filter(|member| sees(context, &image, &member.member_id));
+    separated(&mut out, visible, write);
+    out.extend_from_slice(b"],\"schema\":\"/v2/schemas/members\"}");
+    Ok(images::json(out))
+}
+
+/// `POST .../members`
+pub(super) async fn create(
+    app: &App,
+    context: &Context,
+    id: &str,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    let member = text(
+        app,
+        request,
+        "member",
+        "Expected a member in the form: {\"member\": \"project_id\"}",
+    )
+    .await?;
+    if member.is_empty() {
+        return Err(ApiError::bad_request("Member can't be empty"));
+    }
+    if member.chars().count() > MEMBER_LENGTH {
+        return Err(ApiError::bad_request(format!(
+            "Member can't be longer than {MEMBER_LENGTH} characters"
+        )));
+    }
+    attribute::narrow(&member)?;
+    let image = images::find(app, context, id).await?;
+    shared(&image)?;
+    check(app, context, &image, "add_member")?;
+    let quota = app.config.limits.image_member_quota;
+    let added = app
+        .registry
+        .add_member(image.id, member.clone(), quota)
+        .await;
+    match added {
+        Err(RegistryError::Rejected(Rejection::MemberExists)) => Err(ApiError::conflict(format!(
+            "Member {member} is duplicated for image {id}"
+        ))),
+        Err(RegistryError::Rejected(Rejection::CountQuota {
+            attempted, limit, ..
+        })) => Err(ApiError::too_large(format!(
+            "Image member limit exceeded for image {id}: attempted: {attempted}, maximum: {limit}."
+        ))),
+        result => Ok(render(&result?)),
+    }
+}
+
+/// `GET .../members/{member}`; every refusal is 404.
+pub(super) async fn show(
+    app: &App,
+    context: &Context,
+    id: &str,
+    member: &str,
+) -> Result<Response, ApiError> {
+    let view = app.registry.read().await?;
+    let image = authorize::find(&view, context, id)?;
+    shared(&image)
+        .and_then(|()| look_up(app, context, &view, &image, member))
+        .map(|found| render(&found))
+        .map_err(|error| match error.status {
+            StatusCode::FORBIDDEN => ApiError::not_found(error.message),
+            _ => error,
+        })
+}
+
+/// `PUT .../members/{member}`
+pub(super) async fn update(
+    app: &App,
+    context: &Context,
+    id: &str,
+    member: &str,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    let status = text(
+        app,
+        request,
+        "status",
+        "Expected a status in the form: {\"status\": \"status\"}",
+    )
+    .await?;
+    let image = existing(app, context, id, member).await?;
+    check(app, context, &image, "modify_member")?;
+    let status = MemberStatus::parse(&status).ok_or_else(|| {
+        ApiError::bad_request(
+            "Incorrect request: Status must be \"pending\", \"accepted\" or \"rejected\".",
+        )
+    })?;
+    let updated = app
+        .registry
+        .set_member_status(image.id, member.to_owned(), status)
+        .await?;
+    Ok(render(&updated))
+}
+
+/// `DELETE .../members/{member}`
+pub(super) async fn delete(
+    app: &App,
+    context: &Context,
+    id: &str,
+    member: &str,
+) -> Result<Response, ApiError> {
+    let image = existing(app, context, id, member).await?;
+    check(app, context, &image, "delete_member")?;
+    app.registry
+        .remove_member(image.id, member.to_owned())
+        .await?;
+    Ok(images::no_content())
+}
+
+/// The image, if it is shared and the caller sees that member of it.
+async fn existing(
+    app: &App,
+    context: &Context,
+    id: &str,
+    member: &str,
+) -> Result<Arc<Image>, ApiError> {
+    let view = app.registry.read().await?;
+    let image = authorize::find(&view, context, id)?;
+    shared(&image)?;
+    look_up(app, context, &view, &image, member)?;
+    Ok(image)
+}
+
+fn look_up(
+    app: &App,
+    context: &Context,
+    view: &View,
+    image: &Image,
+    member: &str,
+) -> Result<Member, ApiError> {
+    check(app, context, image, "get_member")?;
+    let found = if sees(context, image, member) {
+        view.member(image.id, member)?
+    } else {
+        None
+    };
+    found.ok_or_else(|| {
+        ApiError::not_found(format!(
+            "{member} not found in the member list of the image {}.",
+            image.id
+        ))
+    })
+}
+
+/// Whom a caller sees among the members: the owner and admins all, a member itself.
+fn sees(context: &Context, image: &Image, member: &str) -> bool {
+    let project = context.project_id.as_deref();
+    context.is_admin
+        || project == Some(member)
+        || (project.is_some() && project == image.attributes.owner.as_deref())
+}
+
+fn shared(image: &Image) -> Result<(), ApiError> {
+    if image.attributes.visibility == Visibility::Shared {
+        Ok(())
+    } else {
+        Err(ApiError::forbidden("Only shared images have members."))
+    }
+}
+
+/// A member rule: 404 for who may not see the image, 403 for the rest.
+fn check(app: &App, context: &Context, image: &Image, rule: &str) -> Result<(), Denied> {
+    authorize::check(&app.policy, "get_image", context, image)?;
+    if authorize::allows(&app.policy, rule, context, image) {
+        Ok(())
+    } else {
+        Err(Denied::Forbidden)
+    }
+}
+
+/// The one string that a member's body holds.
+async fn text(
+    app: &App,
+    request: Request<Body>,
+    name: &str,
+    expected: &str,
+) -> Result<String, ApiError> {
+    match body::json(request, app.config.limits.json_body_bytes).await? {
+        Value::Object(mut members) => match members.remove(name) {
+            Some(Value::String(text)) => Ok(text),
+            Some(_) => Err(ApiError::bad_request(expected)),
+            None => Err(ApiError::bad_request(format!("{name} not specified"))),
+        },
+        _ => Err(ApiError::bad_request(expected)),
+    }
+}
+
+fn render(member: &Member) -> Response {
+    let mut out = Vec::with_capacity(256);
+    write(&mut out, member);
+    images::json(out)
+}
+
+fn write(out: &mut Vec<u8>, member: &Member) {
+    out.extend_from_slice(b"{\"member_id\":");
+    string(out, &member.member_id);
+    out.extend_from_slice(b",\"image_id\":\"");
+    out.extend_from_slice(member.image_id.to_string().as_bytes());
+    out.extend_from_slice(b"\",\"status\":\"");
+    out.extend_from_slice(member.status.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"created_at\":\"");
+    timestamp::write(out, member.created_at);
+    out.extend_from_slice(b"\",\"updated_at\":\"");
+    timestamp::write(out, member.updated_at);
+    out.extend_from_slice(b"\",\"schema\":\"/v2/schemas/member\"}");
+}
