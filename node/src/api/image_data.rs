@@ -291,6 +291,12 @@ fn authorize(
     rule: &str,
 ) -> Result<(), ApiError> {
     let owner = image.attributes.owner.as_deref();
+    if context.foreign_scope {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "the token is not scoped to a project",
+        ));
+    }
     // Only a shared image has members that count, and only others' projects need be ones.
     let project = context
         .project_id
@@ -302,12 +308,11 @@ fn authorize(
         }
         _ => None,
     };
-    let id = image.id.to_string();
     let target = Target {
         owner,
         visibility: Some(image.attributes.visibility.as_str()),
         member_id,
-        id: Some(&id),
+        ..Target::default()
     };
     let reads = rule.starts_with("download");
     if (reads || !context.read_only) && app.policy.allows(rule, context, &target) {
@@ -316,10 +321,10 @@ fn authorize(
     if app.policy.allows("get_image", context, &target) {
         return Err(ApiError::new(
             StatusCode::FORBIDDEN,
-            format!("you are not allowed to do this with image {id} (policy rule {rule})"),
+            format!("the policy does not allow this ({rule})"),
         ));
     }
-    Err(not_found(&id))
+    Err(not_found(&image.id.to_string()))
 }
 
 fn is_octet_stream(headers: &HeaderMap) -> bool {

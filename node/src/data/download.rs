@@ -238,3 +238,44 @@ impl Drop for ChunkBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_parts_of_the_chunks_make_up_the_range(
+            length in 1..(5 * u64::from(CHUNK_SIZE)),
+            a: u64,
+            b: u64,
+        ) {
+            let (a, b) = (a % length, b % length);
+            let wanted = a.min(b)..a.max(b) + 1;
+            let mut rest = wanted.clone();
+            while !rest.is_empty() {
+                let index = chunk_index(rest.start);
+                let begin = u64::from(index) * u64::from(CHUNK_SIZE);
+                let len = (length - begin).min(u64::from(CHUNK_SIZE));
+                let part = within_chunk(&rest, usize::try_from(len).unwrap());
+                prop_assert!(!part.is_empty());
+                prop_assert_eq!(begin + part.start as u64, rest.start);
+                prop_assert!(part.end as u64 <= len);
+                rest.start += part.len() as u64;
+                prop_assert!(rest.start <= wanted.end);
+            }
+            prop_assert_eq!(rest.start, wanted.end);
+        }
+    }
+
+    #[test]
+    fn a_short_chunk_gives_no_bytes_beyond_it() {
+        let size = u64::from(CHUNK_SIZE);
+        assert_eq!(within_chunk(&(10..20), 15), 10..15);
+        assert!(within_chunk(&(10..20), 10).is_empty());
+        assert!(within_chunk(&(10..20), 3).is_empty());
+        assert_eq!(within_chunk(&(size + 1..size + 3), 1 << 20), 1..3);
+    }
+}

@@ -13,6 +13,9 @@ pub mod pipeline;
 pub mod source;
 pub mod upload;
 
+#[cfg(test)]
+mod pipeline_tests;
+
 use std::{
     collections::HashSet,
     sync::atomic::{AtomicU64, Ordering},

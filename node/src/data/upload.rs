@@ -502,9 +502,12 @@ fn settled(
             .any(|location| location.url == data.location.url);
     if ours {
         Settled::Applied
-    } else if image.upload.as_ref().is_some_and(|u| u.id == upload) {
+    } else if rejection != Rejection::UploadLost
+        && image.upload.as_ref().is_some_and(|u| u.id == upload)
+    {
         Settled::Ours(Broken::Registry(rejection.into()).into())
     } else {
+        // Also when the row is still ours but its lease is over: any reaper may be at it.
         Settled::NotOurs(UploadError::Abandoned)
     }
 }

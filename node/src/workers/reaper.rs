@@ -1,0 +1,419 @@
+//! The reaper: removes data that no record names any more, so that nothing is left behind.
+//!
+//! Three things come to it, and one worker does all, so that nobody else removes what it looks at:
+//!
+//! - **Deleted data**: the registry's queue. A location that cannot be removed now is tried again
+//!   with a growing pause; the queue is in the registry, so restarts lose nothing.
+//! - **Dead uploads**: rows whose process is gone, or whose lease is over. The registry refuses to
+//!   finish such an upload, so first the object that it may have left is removed, then the row; a
+//!   crash between leaves the row, and the image is not free for a second upload before both are
+//!   done.
+//! - **Orphans**: objects under the id of an image that does not refer to them. They are removed
+//!   only when seen twice with the grace between, and only under ids that this registry has given
+//!   out: what it never knew (another service's images, an operator's file) is not its to remove.
+//!
+//! The bodies of manifests stay: images with the same data share one, and they are small.
+
+mod decide;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use glimpse_registry::image::{ImageId, PendingDelete, UploadId};
+use glimpse_store::StoreError;
+use tokio::time::Instant;
+
+use self::decide::{Fate, Object, OrphanFate, Removal, Upload};
+use super::{Progress, StepError, Worker, backoff};
+use crate::{app::App, data::objects};
+
+/// The reaper's settings.
+#[derive(Debug, Clone)]
+pub struct ReaperConfig {
+    /// The queue is looked at so often, and at once when something was deleted here.
+    pub interval: Duration,
+    /// Rows taken from the registry at once.
+    pub batch: usize,
+    /// Pause after a failed removal; doubled for each failure of the same object,
+    pub first_backoff: Duration,
+    /// up to this.
+    pub max_backoff: Duration,
+    /// Failed removals remembered at most; past it a pass ends at the first failure.
+    pub max_failures: usize,
+    /// The stores are searched for orphans so often.
+    pub sweep_interval: Duration,
+    /// An orphan must have been one for so long.
+    pub orphan_grace: Duration,
+    /// Orphans remembered between sweeps at most; the rest wait for a later sweep.
+    pub max_suspects: usize,
+}
+
+impl Default for ReaperConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            batch: 256,
+            first_backoff: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(600),
+            max_failures: 16 << 10,
+            sweep_interval: Duration::from_secs(3600),
+            orphan_grace: Duration::from_secs(3600),
+            max_suspects: 16 << 10,
+        }
+    }
+}
+
+/// The worker.
+pub struct Reaper {
+    app: Arc<App>,
+    config: ReaperConfig,
+    /// Whether what earlier processes left unfinished was removed from every store.
+    cleared: BTreeSet<String>,
+    /// Removals that failed, by queue position.
+    failed: BTreeMap<u64, Failed>,
+    /// Objects that look like orphans, by store and URL, since when.
+    suspects: BTreeMap<(String, String), Instant>,
+    next_sweep: Instant,
+}
+
+/// An upload that will never finish.
+struct DeadUpload {
+    image_id: ImageId,
+    upload: UploadId,
+    store: String,
+    removal: Removal,
+}
+
+struct Failed {
+    failures: u32,
+    not_before: Instant,
+}
+
+impl Reaper {
+    /// A reaper that has done nothing yet.
+    pub fn new(app: Arc<App>, config: ReaperConfig) -> Self {
+        Self {
+            app,
+            config,
+            cleared: BTreeSet::new(),
+            failed: BTreeMap::new(),
+            suspects: BTreeMap::new(),
+            next_sweep: Instant::now(),
+        }
+    }
+
+    /// What unfinished puts of earlier processes left in each store, once.
+    async fn clear_unfinished(&mut self) -> Result<(), StepError> {
+        let mut outcome = Ok(());
+        for (name, named) in &self.app.stores.by_name {
+            if self.cleared.contains(name) || !named.store.capabilities().writable {
+                continue;
+            }
+            match named.store.remove_unfinished().await {
+                Ok(removed) => {
+                    if removed > 0 {
+                        tracing::info!(store = name, removed, "removed unfinished uploads");
+                    }
+                    self.cleared.insert(name.clone());
+                }
+                Err(error) => outcome = Err(StepError::store(name, error)),
+            }
+        }
+        outcome
+    }
+
+    /// Resolves dead uploads.
+    async fn uploads(&mut self) -> Result<(), StepError> {
+        let mut by_store: BTreeMap<String, Vec<DeadUpload>> = BTreeMap::new();
+        for dead in self.dead_uploads().await? {
+            by_store.entry(dead.store.clone()).or_default().push(dead);
+        }
+        // One listing of a store serves all its dead uploads; one store's failure is its own.
+        let mut outcome = Ok(());
+        for (name, dead) in by_store {
+            if let Err(error) = self.resolve(&name, dead).await {
+                outcome = Err(error);
+            }
+        }
+        outcome
+    }
+
+    /// Removes what dead uploads left in one store, then their rows.
+    async fn resolve(&self, name: &str, dead: Vec<DeadUpload>) -> Result<(), StepError> {
+        let keys: BTreeSet<String> = dead
+            .iter()
+            .filter(|dead| dead.removal == Removal::Object)
+            .map(|dead| dead.image_id.to_string())
+            .collect();
+        let counters = &self.app.data.counters;
+        match self.app.stores.get(name) {
+            Some(named) if !keys.is_empty() => {
+                let removed = objects::remove_keys(named.store.as_ref(), &keys)
+                    .await
+                    .map_err(|error| StepError::store(name, error))?;
+                counters.objects_reaped.add(removed);
+            }
+            Some(_) => {}
+            // Its bytes are out of reach; the image need not wait for them.
+            None => tracing::warn!(store = name, "dead uploads went to a store that is gone"),
+        }
+        for DeadUpload {
+            image_id, upload, ..
+        } in dead
+        {
+            match self.app.registry.abort_upload(image_id, upload).await {
+                Ok(()) | Err(glimpse_registry::Error::Rejected(_)) => {
+                    counters.uploads_reaped.add(1);
+                    tracing::info!(image.id = %image_id, store = name, "resolved a dead upload");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Which uploads are dead.
+    async fn dead_uploads(&self) -> Result<Vec<DeadUpload>, StepError> {
+        let local = self.app.registry.read_local()?;
+        if local.uploads(None, 1)?.is_empty() {
+            return Ok(Vec::new());
+        }
+        drop(local);
+        let me = self.node();
+        let view = self.app.registry.read().await?;
+        let now = view.time()?;
+        let mut dead = Vec::new();
+        let mut after = None;
+        loop {
+            let rows = view.uploads(after, self.config.batch)?;
+            let Some(last) = rows.last() else {
+                return Ok(dead);
+            };
+            after = Some(last.image_id);
+            for row in rows {
+                let image = match row.image_exists {
+                    true => view.image(row.image_id)?,
+                    false => None,
+                };
+                let upload = &row.upload;
+                let fate = decide::upload(&Upload {
+                    of_this_node: me == Some(upload.node),
+                    of_this_process: upload.incarnation == self.app.registry.incarnation(),
+                    live: self.app.data.is_live(upload.id),
+                    lease_over: now > upload.lease_until,
+                    image_has_data: image.is_some_and(|image| !image.locations.is_empty()),
+                });
+                match fate {
+                    Fate::Alive => {}
+                    Fate::Dead(removal) => dead.push(DeadUpload {
+                        image_id: row.image_id,
+                        upload: upload.id,
+                        store: upload.store.clone(),
+                        removal,
+                    }),
+                }
+            }
+        }
+    }
+
+    /// This node's raft id, where it leads; a follower leaves dead uploads to their leases.
+    fn node(&self) -> Option<u64> {
+        let status = self.app.registry.status();
+        status.leads.then_some(status.leader)
+    }
+
+    /// Goes through the queue of deleted data once.
+    async fn deletes(&mut self) -> Result<(), StepError> {
+        let mut after = 0;
+        let mut done = Vec::new();
+        // A store that cannot be reached is left alone for the rest of the pass.
+        let mut down = BTreeSet::new();
+        loop {
+            let view = self.app.registry.read_local()?;
+            let queue = view.pending_deletes(after, self.config.batch)?;
+            drop(view);
+            let Some(last) = queue.last() else {
+                break;
+            };
+            after = last.sequence;
+            for pending in &queue {
+                let waiting = self
+                    .failed
+                    .get(&pending.sequence)
+                    .is_some_and(|failed| failed.not_before > Instant::now());
+                if waiting || down.contains(&pending.location.store) {
+                    continue;
+                }
+                match self.remove(pending).await {
+                    Ok(()) => done.push(pending.sequence),
+                    Err(error) => {
+                        self.put_off(pending, &error);
+                        if matches!(error, StoreError::Unavailable(_) | StoreError::Denied(_)) {
+                            down.insert(pending.location.store.clone());
+                        }
+                        if self.failed.len() > self.config.max_failures {
+                            return self.reaped(&mut done).await;
+                        }
+                    }
+                }
+            }
+            self.reaped(&mut done).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, pending: &PendingDelete) -> Result<(), StoreError> {
+        let location = &pending.location;
+        let named = self.app.stores.get(&location.store).ok_or_else(|| {
+            StoreError::Unavailable(format!("store {:?} is not configured", location.store))
+        })?;
+        match objects::remove(named.store.as_ref(), &location.url).await {
+            Ok(removed) => {
+                self.app
+                    .data
+                    .counters
+                    .objects_reaped
+                    .add(u64::from(removed));
+                Ok(())
+            }
+            // A store that cannot remove (http): the data is not ours (image-api 7.3).
+            Err(StoreError::Unsupported(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn put_off(&mut self, pending: &PendingDelete, error: &StoreError) {
+        let config = &self.config;
+        let failed = self.failed.entry(pending.sequence).or_insert(Failed {
+            failures: 0,
+            not_before: Instant::now(),
+        });
+        let pause = backoff(failed.failures, config.first_backoff, config.max_backoff);
+        failed.failures = failed.failures.saturating_add(1);
+        failed.not_before = Instant::now() + pause;
+        tracing::warn!(
+            image.id = %pending.image_id,
+            store = pending.location.store,
+            %error,
+            again_in = ?pause,
+            "deleted data could not be removed"
+        );
+    }
+
+    /// Tells the registry what is gone.
+    async fn reaped(&mut self, done: &mut Vec<u64>) -> Result<(), StepError> {
+        if done.is_empty() {
+            return Ok(());
+        }
+        let sequences = std::mem::take(done);
+        self.app.registry.data_reaped(sequences.clone()).await?;
+        for sequence in sequences {
+            self.failed.remove(&sequence);
+        }
+        Ok(())
+    }
+
+    /// Searches every store for orphans.
+    async fn sweep(&mut self) -> Result<(), StepError> {
+        let mut suspects = BTreeMap::new();
+        for (name, named) in &self.app.stores.by_name {
+            if !named.store.capabilities().writable {
+                continue;
+            }
+            let failed = |error| StepError::store(name, error);
+            let mut listing = named.store.list().await.map_err(failed)?;
+            while let Some(object) = listing.next().await {
+                let object = object.map_err(failed)?;
+                let place = (name.clone(), object.url);
+                let since = self.suspects.get(&place).copied();
+                let seen = since.map(|since| since.elapsed());
+                let about = self.object(&object.key, name, &place.1)?;
+                match decide::orphan(&about, seen, self.config.orphan_grace) {
+                    OrphanFate::Keep => {}
+                    OrphanFate::Suspect if suspects.len() >= self.config.max_suspects => {}
+                    OrphanFate::Suspect => {
+                        suspects.insert(place, since.unwrap_or_else(Instant::now));
+                    }
+                    OrphanFate::Remove => {
+                        // The second look asks the group, not only this node.
+                        drop(self.app.registry.read().await?);
+                        let about = self.object(&object.key, name, &place.1)?;
+                        let fate = decide::orphan(&about, seen, self.config.orphan_grace);
+                        if fate == OrphanFate::Remove {
+                            objects::remove(named.store.as_ref(), &place.1)
+                                .await
+                                .map_err(failed)?;
+                            self.app.data.counters.orphans_reaped.add(1);
+                            tracing::warn!(
+                                image.id = object.key,
+                                store = name,
+                                "removed an orphan"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        self.suspects = suspects;
+        Ok(())
+    }
+
+    /// What the registry knows of an object.
+    fn object(&self, key: &str, store: &str, url: &str) -> Result<Object, StepError> {
+        let Ok(id) = key.parse::<ImageId>() else {
+            return Ok(Object::Unknown);
+        };
+        let view = self.app.registry.read_local()?;
+        let uploading = || {
+            let before = ImageId((u128::from_be_bytes(id.0).wrapping_sub(1)).to_be_bytes());
+            let after = (id.0 != [0; 16]).then_some(before);
+            view.uploads(after, 1)
+                .map(|rows| rows.first().is_some_and(|row| row.image_id == id))
+        };
+        Ok(match view.image(id)? {
+            _ if uploading()? => Object::Uploading,
+            Some(image) => {
+                let named = image
+                    .locations
+                    .iter()
+                    .any(|location| location.store == store && location.url == url);
+                match named {
+                    true => Object::Named,
+                    false => Object::Unnamed,
+                }
+            }
+            None if view.id_taken(id)? => Object::Unnamed,
+            None => Object::Unknown,
+        })
+    }
+}
+
+impl Worker for Reaper {
+    const NAME: &'static str = "reaper";
+
+    async fn step(&mut self) -> Result<Progress, StepError> {
+        // Each part has its turn, whatever became of the one before.
+        let mut results = vec![
+            self.clear_unfinished().await,
+            self.uploads().await,
+            self.deletes().await,
+        ];
+        if Instant::now() >= self.next_sweep {
+            self.next_sweep = Instant::now() + self.config.sweep_interval;
+            results.push(self.sweep().await);
+        }
+        results.into_iter().collect::<Result<(), _>>()?;
+        Ok(Progress::Idle)
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            () = tokio::time::sleep(self.config.interval) => {}
+            () = self.app.data.reaper_wake.notified() => {}
+        }
+    }
+}
