@@ -52,11 +52,7 @@ pub(super) fn find(view: &View, context: &Context, id: &str) -> Result<Arc<Image
 
 /// Whether the policy allows `rule` on an image that [`find`] returned.
 pub(super) fn allows(policy: &Policy, rule: &str, context: &Context, image: &Image) -> bool {
-    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    let id = uuid::Uuid::from_bytes(image.id.0)
-        .hyphenated()
-        .encode_lower(&mut text);
-    policy.allows(rule, context, &target(context, image, id))
+    policy.allows(rule, context, &target(context, image))
 }
 
 /// Like [`allows`], with the refusal to answer with.
@@ -89,7 +85,7 @@ pub(super) fn check_own(policy: &Policy, rule: &str, context: &Context) -> Resul
 }
 
 /// The image as rules see it. Who sees a shared image without owning it does so as a member.
-fn target<'a>(context: &'a Context, image: &'a Image, id: &'a str) -> Target<'a> {
+fn target<'a>(context: &'a Context, image: &'a Image) -> Target<'a> {
     let attributes = &image.attributes;
     let as_member =
         attributes.visibility == Visibility::Shared && context.project_id != attributes.owner;
@@ -97,6 +93,6 @@ fn target<'a>(context: &'a Context, image: &'a Image, id: &'a str) -> Target<'a>
         owner: attributes.owner.as_deref(),
         visibility: Some(attributes.visibility.as_str()),
         member_id: context.project_id.as_deref().filter(|_| as_member),
-        id: Some(id),
+        id: Some(image.id),
     }
 }

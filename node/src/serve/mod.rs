@@ -215,7 +215,5 @@ fn set_options(stream: &TcpStream, slow_client_timeout: Duration) -> io::Result<
 
 /// The API's service: what `Server::run` gets.
 pub fn api_service(app: Arc<App>) -> axum::Router {
-    // Until the router of the API is there: enough to see that the node stands.
-    let _ = app;
-    axum::Router::new().route("/healthcheck", axum::routing::get(async || "OK"))
+    crate::api::router(app)
 }
