@@ -432,3 +432,6 @@ pub async fn serve(
     .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
