@@ -298,3 +298,6 @@ fn sync_folder(path: &Path) -> Result<(), DataDirError> {
         .and_then(|folder| folder.sync_all())
         .map_err(at(path))
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,8 @@ pub fn parse_level(text: &str) -> Result<Targets, String> {
             .rsplit_once('=')
             .map_or(part, |(_, level)| level)
             .trim();
-        if level.parse::<LevelFilter>().is_err() || level.parse::<u8>().is_ok() {
+        let word = !level.is_empty() && level.bytes().all(|c| c.is_ascii_alphabetic());
+        if !word || level.parse::<LevelFilter>().is_err() {
             return Err(format!(
                 "{level:?} is no level: off, error, warn, info, debug or trace"
             ));

@@ -2,7 +2,7 @@
 //! time, 0 otherwise.
 
 mod check;
-mod status;
+pub(crate) mod status;
 #[cfg(test)]
 mod tests;
 

@@ -43,7 +43,7 @@ pub(super) fn run(config: &Config, output: Output) -> ExitCode {
 }
 
 /// One question in HTTP/1.0, whose answer ends with the connection: no client library is needed.
-pub(super) fn ask(address: SocketAddr) -> io::Result<Value> {
+pub(crate) fn ask(address: SocketAddr) -> io::Result<Value> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

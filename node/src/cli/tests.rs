@@ -1,1 +1,65 @@
-//! Tests.
+//! Arguments, and what the commands print.
+
+use clap::{CommandFactory as _, Parser as _};
+use serde_json::json;
+
+use super::{Cli, Command, Output, status, write_man};
+
+#[test]
+fn the_definition_of_the_arguments_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn without_a_command_it_serves_with_the_defaults() {
+    assert!(Cli::try_parse_from(["glimpse"]).unwrap().command.is_none());
+}
+
+#[test]
+fn arguments_are_read_as_documented() {
+    let cli = Cli::try_parse_from(["glimpse", "check", "--config", "a.toml", "-o", "json"]);
+    let Some(Command::Check { config, output }) = cli.unwrap().command else {
+        panic!("another command");
+    };
+    assert_eq!(config.config.unwrap().to_str(), Some("a.toml"));
+    assert_eq!(output.output, Output::Json);
+    for wrong in [
+        &["glimpse", "sreve"][..],
+        &["glimpse", "check", "-o", "xml"],
+    ] {
+        let error = Cli::try_parse_from(wrong).unwrap_err();
+        assert_eq!(error.exit_code(), i32::from(super::USAGE), "{wrong:?}");
+    }
+}
+
+#[test]
+fn manual_pages_are_written_for_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    write_man(dir.path()).unwrap();
+    for page in [
+        "glimpse.1",
+        "glimpse-serve.1",
+        "glimpse-check.1",
+        "glimpse-status.1",
+    ] {
+        let text = std::fs::read_to_string(dir.path().join(page)).unwrap();
+        assert!(text.contains(".TH"), "{page}");
+    }
+}
+
+#[test]
+fn a_status_is_shown_as_one_line_per_value() {
+    let status = json!({
+        "name": "node-1",
+        "registry": {"applied": 7},
+        "not_ready": [],
+        "warnings": [{"key": "auth.mode", "message": "open"}],
+    });
+    let rows = [
+        "name              node-1",
+        "not_ready         -",
+        "registry.applied  7",
+        "warnings          auth.mode: open",
+    ];
+    assert_eq!(status::table(&status), rows.join("\n") + "\n");
+}

@@ -150,7 +150,7 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
 pub fn show_duration(duration: std::time::Duration) -> String {
     let millis = duration.as_millis();
     for (unit, scale) in DURATION_UNITS {
-        if millis % u128::from(scale) == 0 {
+        if millis.is_multiple_of(u128::from(scale)) {
             return format!("{}{unit}", millis / u128::from(scale));
         }
     }

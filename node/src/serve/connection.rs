@@ -70,11 +70,14 @@ impl Serving {
                 registered = true;
                 let _: Poll<()> = drained.as_mut().poll(context);
             }
-            if !finishing && self.draining.load(Ordering::Acquire) {
+            // First what has come already: a request in the socket is served, not dropped.
+            let mut ended = connection.as_mut().poll(context);
+            if ended.is_pending() && !finishing && self.draining.load(Ordering::Acquire) {
                 finishing = true;
                 connection.as_mut().graceful_shutdown();
+                ended = connection.as_mut().poll(context);
             }
-            connection.as_mut().poll(context)
+            ended
         })
         .await
     }
