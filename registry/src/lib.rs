@@ -76,9 +76,9 @@ pub enum OpenError {
     /// The group or its log.
     #[error(transparent)]
     Replication(#[from] glimpse_replication::StartError),
-    /// The directory.
+    /// A file or directory.
     #[error("{}: {error}", path.display())]
-    Directory {
+    Io {
         /// Which.
         path: std::path::PathBuf,
         /// Why.

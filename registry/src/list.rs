@@ -50,17 +50,6 @@ impl View {
         }
         Ok(page.images)
     }
-
-    /// Rows that a query matches, without order or page; for tests and tools.
-    #[cfg(test)]
-    pub(crate) fn count(&self, query: &ListQuery) -> Result<u64> {
-        let candidates = Candidates::new(self, plan(self, query)?);
-        let mut count = 0;
-        for chunk in 0..=chunk_of(self.next_row()) {
-            count += candidates.chunk(chunk)?.len();
-        }
-        Ok(count)
-    }
 }
 
 struct Page<'v> {

@@ -152,11 +152,6 @@ impl Posting {
         [self.0.as_slice(), &chunk.to_be_bytes()].concat()
     }
 
-    /// The bytes before the chunk.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
     /// Appends a value and its end. A zero within is escaped, so that no value is the start of
     /// another and byte order stays the order of the values.
     fn part(mut self, value: &[u8]) -> Self {
@@ -387,6 +382,8 @@ impl Pending {
                     .map_err(fault("writing an index"))?;
                 continue;
             }
+            // First as if never run-coded, so that a set has one encoding, whatever its past.
+            rows.remove_run_compression();
             rows.optimize();
             encoded.clear();
             rows.serialize_into(&mut encoded)

@@ -45,8 +45,7 @@ impl Registry {
     /// starts its group.
     pub fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let log = config.dir.join("log");
-        let disk =
-            RealDisk::new(&log).map_err(|error| OpenError::Directory { path: log, error })?;
+        let disk = RealDisk::new(&log).map_err(|error| OpenError::Io { path: log, error })?;
         let store = Store::open(
             &config.dir.join("tables.redb"),
             config.table_cache_bytes,

@@ -4,9 +4,9 @@
 //! The log is what is durable. After a crash redb opens at the last durable commit (quick repair makes
 //! that a matter of milliseconds) and the log is replayed from the applied index in it.
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{fs, io, path::Path, sync::Arc};
 
-use glimpse_replication::{Committed, Fault, LogIndex, StateMachine};
+use glimpse_replication::{Committed, Fault, LogIndex, StateMachine, disk::Disk};
 use parking_lot::RwLock;
 use redb::{
     Builder, Database, Durability, ReadableDatabase as _, StorageBackend, WriteTransaction,
@@ -51,32 +51,63 @@ impl Reader {
 }
 
 impl Store {
-    /// Opens or makes the tables in a file. `cache_bytes` bounds redb's page cache, `remember` the
+    /// Opens or makes the tables at `path`. `cache_bytes` bounds redb's page cache, `remember` the
     /// commands remembered for deduplication; the latter must be the same on every node of a group.
+    ///
+    /// New tables get their name only once they are whole and durable, so that a cut while they are
+    /// made leaves nothing that a later start would trip over.
     pub fn open(path: &Path, cache_bytes: usize, remember: u64) -> Result<Self, OpenError> {
-        let database = Builder::new()
-            .set_cache_size(cache_bytes)
-            .create(path)
-            .map_err(|error| OpenError::Tables(error.to_string()))?;
-        // The log relies on the tables from the first checkpoint on, so their name must last too.
-        if let Some(directory) = path.parent() {
-            File::open(directory)
-                .and_then(|directory| directory.sync_all())
-                .map_err(|error| OpenError::Directory {
-                    path: directory.to_owned(),
-                    error,
-                })?;
+        let failed = |error| OpenError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        let mut builder = Builder::new();
+        builder.set_cache_size(cache_bytes);
+        if fs::exists(path).map_err(failed)? {
+            return Self::start(builder.open(path).map_err(unopened)?, remember);
         }
-        Self::start(database, remember)
+        let new = path.with_extension("new");
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Err(_) | Ok(()) => {}
+        }
+        let store = Self::start(builder.create(&new).map_err(unopened)?, remember)?;
+        fs::rename(&new, path).map_err(failed)?;
+        let directory = path.parent().unwrap_or_else(|| Path::new("."));
+        fs::File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(failed)?;
+        Ok(store)
     }
 
-    /// The same on a file of the simulated disk that the log uses too.
+    /// The same on a simulated disk, that of the log.
     pub fn open_on(
-        file: Box<dyn glimpse_replication::disk::File>,
+        disk: &dyn Disk,
+        name: &str,
         cache_bytes: usize,
         remember: u64,
     ) -> Result<Self, OpenError> {
-        Self::open_with(OnFile::new(file), cache_bytes, remember)
+        let failed = |error| OpenError::Io {
+            path: name.into(),
+            error,
+        };
+        let exists = disk.list().map_err(failed)?.iter().any(|n| n == name);
+        let new = format!("{name}.new");
+        let file = if exists {
+            disk.open(name, false)
+        } else {
+            disk.open(&new, true)
+        }
+        .map_err(failed)?;
+        if !exists {
+            file.set_len(0).map_err(failed)?;
+        }
+        let store = Self::open_with(OnFile::new(file), cache_bytes, remember)?;
+        if !exists {
+            disk.rename(&new, name).map_err(failed)?;
+            disk.sync_dir().map_err(failed)?;
+        }
+        Ok(store)
     }
 
     pub(crate) fn open_with(
@@ -87,13 +118,19 @@ impl Store {
         let database = Builder::new()
             .set_cache_size(cache_bytes)
             .create_with_backend(backend)
-            .map_err(|error| OpenError::Tables(error.to_string()))?;
+            .map_err(unopened)?;
         Self::start(database, remember)
     }
 
     /// A reader of these tables.
     pub fn reader(&self) -> Reader {
         Reader(Arc::clone(&self.shared))
+    }
+
+    /// Leaves rows out, as many deleted images do.
+    #[cfg(test)]
+    pub(crate) fn skip_rows(&mut self, rows: u32) {
+        self.meta.counters.next_row += rows;
     }
 
     fn start(database: Database, remember: u64) -> Result<Self, OpenError> {
@@ -219,6 +256,10 @@ fn commit_durably(mut transaction: WriteTransaction) -> Result<(), Fault> {
 fn view_of(database: &Database, meta: Meta) -> Result<View, Fault> {
     let transaction = database.begin_read().map_err(fault("beginning to read"))?;
     Ok(View::new(transaction, meta))
+}
+
+fn unopened(error: redb::DatabaseError) -> OpenError {
+    OpenError::Tables(error.to_string())
 }
 
 enum Found {
