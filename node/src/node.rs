@@ -21,6 +21,7 @@ use crate::{
     policy::Policy,
     serve::{self, Counters, Drained, Server, Settings},
     telemetry,
+    workers::{self, WorkersHandle},
 };
 
 /// Why a node does not start.
@@ -82,6 +83,7 @@ pub struct Node {
     app: Arc<App>,
     api: Running,
     admin: Option<Running>,
+    workers: WorkersHandle,
     stopping: CancellationToken,
     /// Held until everything else has ended.
     data_dir: DataDir,
@@ -150,12 +152,14 @@ impl Node {
             };
             Running::start(server, routes.router(), CancellationToken::new())
         });
+        let workers = workers::spawn_all(&app, &stopping);
         let service = serve::api_service(Arc::clone(&app));
         let api = Running::start(api, service, stopping.clone());
         let node = Self {
             app,
             api,
             admin,
+            workers,
             stopping,
             data_dir,
         };
@@ -225,6 +229,12 @@ impl Node {
                 tracing::warn!(cut, "connections were cut: limits.drain_timeout is over");
             }
             Err(cause) => note(&mut result, "the API listener", cause),
+        }
+        if !self.app.data.settle(patience).await {
+            tracing::warn!("uploads are still being given up; the reaper resolves them");
+        }
+        if let Err(late) = tokio::time::timeout(patience, self.workers.stopped()).await {
+            note(&mut result, "the workers", late);
         }
         match tokio::time::timeout(patience, self.app.registry.stop()).await {
             Ok(Ok(())) => {}
