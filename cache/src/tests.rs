@@ -572,6 +572,40 @@ fn zeros_are_zeros() {
     }
 }
 
+/// Readers on many threads keep slices of a small pool whose slots change hands all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn under_many_readers_every_byte_stays_what_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(config(dir.path(), 6)).unwrap();
+    let chunks: Arc<Vec<_>> = Arc::new((0..24).map(whole).collect());
+    let readers: Vec<_> = (0..8_usize)
+        .map(|reader| {
+            let (cache, chunks) = (Arc::clone(&cache), Arc::clone(&chunks));
+            tokio::spawn(async move {
+                let mut before: Option<(usize, Bytes)> = None;
+                for step in 0..150_usize {
+                    let number = (step * (2 * reader + 1) + step * step / 7) % chunks.len();
+                    let (name, data) = &chunks[number];
+                    let source = Held::new(data.clone());
+                    let bytes = cache.chunk(*name, CHUNK_SIZE, source).await.unwrap();
+                    if step % 40 == 0 {
+                        cache.forget(*name);
+                    }
+                    // The one before has been held while other readers filled slots.
+                    if let Some((number, bytes)) = before.replace((number, bytes)) {
+                        assert!(bytes == chunks[number].1);
+                    }
+                }
+            })
+        })
+        .collect();
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    let stats = cache.stats();
+    assert!(stats.evictions > 0 && stats.used_slots <= 6, "{stats:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 

@@ -278,8 +278,8 @@ impl Pool {
                 ..
             } = &mut *state;
             let chosen = eviction.choose(|ticket| {
-                let slot = by_number.get(ticket.slot as usize)?.as_ref()?;
-                (slot.stay == ticket.stay).then(|| Candidate {
+                let slot = by_ticket(by_number, ticket)?;
+                Some(Candidate {
                     uses: &slot.uses,
                     // Nobody can take another handle while we have the lock.
                     pinned: Arc::strong_count(slot) > 1,
@@ -311,6 +311,12 @@ fn open_segment_of(layout: &Layout, number: u32) -> io::Result<Vec<Place>> {
     open_segment(&layout.segment(number), first, slots, layout.lock())
 }
 
+/// The slot that a ticket stands for, while its stay lasts.
+fn by_ticket(by_number: &[Option<Arc<Slot>>], ticket: Ticket) -> Option<&Arc<Slot>> {
+    let slot = by_number.get(ticket.slot as usize)?.as_ref()?;
+    (slot.stay == ticket.stay).then_some(slot)
+}
+
 impl State {
     fn at(&self, number: u32) -> Option<&Arc<Slot>> {
         self.by_number.get(number as usize)?.as_ref()
@@ -319,6 +325,15 @@ impl State {
     fn insert(&mut self, place: Place, held: Held, free: &Arc<FreeList>) -> Arc<Slot> {
         let (slot, ticket) = self.put(place, held, free);
         self.eviction.insert(ticket, held.name.short());
+        // Of slots that were forgotten, not evicted, the tickets are still there.
+        if self.eviction.len() > 2 * self.by_number.len() {
+            let Self {
+                eviction,
+                by_number,
+                ..
+            } = self;
+            eviction.sweep(|ticket| by_ticket(by_number, ticket).is_some());
+        }
         slot
     }
 

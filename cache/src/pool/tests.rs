@@ -82,14 +82,31 @@ fn a_piece_too_long_for_a_slot_is_refused_and_the_slot_kept() {
     let dir = tempfile::tempdir().unwrap();
     let pool = Pool::open(dir.path().to_owned(), 4 << 20).unwrap();
     let long = Bytes::from(vec![1; (1 << 20) + 1]);
-    assert!(pool.store(ChunkName::of([&long]), &[long.clone()]).is_err());
+    assert!(
+        pool.store(ChunkName::of([&long]), std::slice::from_ref(&long))
+            .is_err()
+    );
     for number in 0..4_u8 {
         let data = Bytes::from(vec![number; 10]);
         let slot = pool
-            .store(ChunkName::of([&data]), &[data.clone()])
+            .store(ChunkName::of([&data]), std::slice::from_ref(&data))
             .unwrap()
             .unwrap();
         assert!(slot.to_bytes().unwrap() == data);
     }
     assert_eq!((pool.usage(), pool.evictions()), ((4, 4), 0));
+}
+
+#[test]
+fn chunks_that_come_and_are_forgotten_leave_no_tickets_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = Pool::open(dir.path().to_owned(), 4 << 20).unwrap();
+    for number in 0..100_u32 {
+        let data = Bytes::copy_from_slice(&number.to_le_bytes());
+        let name = ChunkName::of([&data]);
+        pool.store(name, &[data]).unwrap().unwrap();
+        pool.forget(name);
+        assert!(pool.state.read().eviction.len() <= 9);
+    }
+    assert_eq!((pool.usage(), pool.evictions()), ((0, 4), 0));
 }
