@@ -12,6 +12,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use rustix::{
     fs::{AtFlags, CWD, FallocateFlags, OFlags, RenameFlags},
     io::Errno,
@@ -22,8 +23,8 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes a file that must not exist, locked against [`File::try_lock`]. `direct` asks that its
     /// writes bypass the page cache where the file system can do that.
     fn create(&self, name: &str, direct: bool) -> io::Result<Arc<dyn File>>;
-    /// Opens a regular file for reading; a symbolic link is `ELOOP`.
-    fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    /// Opens a regular file for reading; a symbolic link is `ELOOP`. `direct` as for `create`.
+    fn open(&self, name: &str, direct: bool) -> io::Result<Arc<dyn File>>;
     /// Gives a file another name, which must be free (`EEXIST`); durable after [`Disk::sync`].
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file; durable after [`Disk::sync`].
@@ -51,7 +52,7 @@ pub trait File: Send + Sync + 'static {
     /// Bytes.
     fn size(&self) -> io::Result<u64>;
     /// Reads `len` bytes at `offset`, fewer only at the end of the file.
-    fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>>;
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes>;
     /// Writes at `offset`.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
     /// Reserves room for `len` bytes without changing the size.
@@ -66,7 +67,7 @@ pub trait File: Send + Sync + 'static {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// Offsets, lengths and addresses of direct writes are multiples of this.
+/// Offsets, lengths and addresses of direct reads and writes are multiples of this.
 pub(super) const DIRECT_ALIGNMENT: usize = 4096;
 
 /// A directory of the operating system.
@@ -98,37 +99,30 @@ impl Disk for RealDisk {
                 .custom_flags(flags.bits().cast_signed())
                 .open(&path)
         };
-        let (file, direct) = if direct {
-            match open(OFlags::DIRECT) {
-                Ok(file) => (file, true),
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {
-                    // Some file systems notice only after they made the file.
-                    match fs::remove_file(&path) {
-                        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                        _ => (open(OFlags::empty())?, false),
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        } else {
-            (open(OFlags::empty())?, false)
-        };
-        let file = RealFile::new(file, direct);
+        let file = open_direct(direct, open, || match fs::remove_file(&path) {
+            // Some file systems notice only after they made the file.
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })?;
         file.try_lock()?;
         Ok(Arc::new(file))
     }
 
-    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        // NONBLOCK: a fifo must not hang the call.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(flags.bits().cast_signed())
-            .open(self.root.join(name))?;
-        if !file.metadata()?.is_file() {
+    fn open(&self, name: &str, direct: bool) -> io::Result<Arc<dyn File>> {
+        let path = self.root.join(name);
+        let open = |flags: OFlags| {
+            // NONBLOCK: a fifo must not hang the call.
+            let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            fs::OpenOptions::new()
+                .read(true)
+                .custom_flags(flags.bits().cast_signed())
+                .open(&path)
+        };
+        let file = open_direct(direct, open, || Ok(()))?;
+        if !file.file.metadata()?.is_file() {
             return Err(Errno::LOOP.into());
         }
-        Ok(Arc::new(RealFile::new(file, false)))
+        Ok(Arc::new(file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -172,6 +166,22 @@ impl Disk for RealDisk {
     }
 }
 
+/// Opens directly if asked to and possible, or else through the page cache, after `undo`.
+fn open_direct(
+    direct: bool,
+    open: impl Fn(OFlags) -> io::Result<fs::File>,
+    undo: impl Fn() -> io::Result<()>,
+) -> io::Result<RealFile> {
+    if direct {
+        match open(OFlags::DIRECT) {
+            Ok(file) => return Ok(RealFile::new(file, true)),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => undo()?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(RealFile::new(open(OFlags::empty())?, false))
+}
+
 /// A file of the operating system.
 struct RealFile {
     file: fs::File,
@@ -188,6 +198,29 @@ impl RealFile {
         self.direct.load(Ordering::Relaxed)
     }
 
+    /// Reads into an aligned part of a longer buffer.
+    fn read_direct(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        let rounded = len.next_multiple_of(DIRECT_ALIGNMENT);
+        let mut data = vec![0; rounded + DIRECT_ALIGNMENT];
+        let start = data.as_ptr().align_offset(DIRECT_ALIGNMENT);
+        let room = data.get_mut(start..start.saturating_add(rounded));
+        let room = room.ok_or(Errno::INVAL)?;
+        let mut read = 0;
+        while let Some(rest) = room.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            // Direct reads end off the alignment only where the file does.
+            if !read.is_multiple_of(DIRECT_ALIGNMENT) {
+                break;
+            }
+        }
+        Ok(Bytes::from(data).slice(start..start + read.min(len)))
+    }
+
     /// Goes on through the page cache.
     fn leave_direct(&self) -> io::Result<()> {
         let flags = rustix::fs::fcntl_getfl(&self.file)?;
@@ -202,27 +235,39 @@ impl File for RealFile {
         Ok(self.file.metadata()?.len())
     }
 
-    fn read_at(&self, mut offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        if self.is_direct() && offset.is_multiple_of(DIRECT_ALIGNMENT as u64) {
+            match self.read_direct(offset, len) {
+                // A device with stricter rules than ours.
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {
+                    self.leave_direct()?;
+                }
+                other => return other,
+            }
+        } else if self.is_direct() {
+            self.leave_direct()?;
+        }
+        let mut at = offset;
         let mut data = Vec::with_capacity(len);
         while data.len() < len {
             let room = rustix::buffer::spare_capacity(&mut data);
-            match rustix::io::pread(&self.file, room, offset) {
+            match rustix::io::pread(&self.file, room, at) {
                 Ok(0) => break,
-                Ok(read) => offset += read as u64,
+                Ok(read) => at += read as u64,
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         // The allocator may have given more room than was asked for.
         data.truncate(len);
-        Ok(data)
+        Ok(data.into())
     }
 
     fn write_at(&self, mut offset: u64, mut data: &[u8]) -> io::Result<()> {
         while !data.is_empty() {
-            let aligned = data.as_ptr().addr() % DIRECT_ALIGNMENT == 0
-                && data.len() % DIRECT_ALIGNMENT == 0
-                && offset % DIRECT_ALIGNMENT as u64 == 0;
+            let aligned = data.as_ptr().addr().is_multiple_of(DIRECT_ALIGNMENT)
+                && data.len().is_multiple_of(DIRECT_ALIGNMENT)
+                && offset.is_multiple_of(DIRECT_ALIGNMENT as u64);
             if self.is_direct() && !aligned {
                 self.leave_direct()?;
             }

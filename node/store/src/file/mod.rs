@@ -34,6 +34,8 @@ pub use config::Config;
 
 /// Bytes of one piece of a stream.
 const PIECE: usize = 1 << 20;
+/// Ranges of this length and more bypass the page cache.
+const DIRECT_READ: u64 = 128 << 10;
 /// Files that a listing looks at in one call.
 const LIST_BATCH: usize = 1000;
 /// What names of unfinished objects begin with; no key can.
@@ -74,12 +76,12 @@ impl FileStore {
         }
     }
 
-    async fn open_object(&self, url: &str) -> Result<(Arc<dyn File>, u64)> {
+    async fn open_object(&self, url: &str, direct: bool) -> Result<(Arc<dyn File>, u64)> {
         let key = self.locations.key(url)?;
         let disk = Arc::clone(&self.disk);
         self.calls
             .run(move || {
-                let file = disk.open(&key)?;
+                let file = disk.open(&key, direct)?;
                 let size = file.size()?;
                 Ok((file, size))
             })
@@ -113,7 +115,10 @@ impl Store for FileStore {
     }
 
     async fn get(&self, url: &str, range: Range<u64>) -> Result<BoxStream<'static, Result<Bytes>>> {
-        let (file, _) = self.open_object(url).await?;
+        // What is read at length is kept by the cache above: it would only crowd the page cache,
+        // at twice the cost.
+        let direct = range.end.saturating_sub(range.start) >= DIRECT_READ;
+        let (file, _) = self.open_object(url, direct).await?;
         let calls = self.calls.clone();
         let pieces = stream::try_unfold(range, move |rest| {
             let (calls, file) = (calls.clone(), Arc::clone(&file));
@@ -131,14 +136,14 @@ impl Store for FileStore {
                     return Err(StoreError::Damaged(text));
                 }
                 let next = start.saturating_add(len as u64)..rest.end;
-                Ok(Some((Bytes::from(piece), next)))
+                Ok(Some((piece, next)))
             }
         });
         Ok(pieces.boxed())
     }
 
     async fn stat(&self, url: &str) -> Result<Stat> {
-        let (_, size) = self.open_object(url).await?;
+        let (_, size) = self.open_object(url, false).await?;
         Ok(Stat { size })
     }
 
@@ -211,7 +216,7 @@ fn remove_unlocked(disk: &dyn Disk) -> io::Result<u64> {
             continue;
         }
         let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-        match disk.open(&name) {
+        match disk.open(&name, false) {
             Ok(file) if file.try_lock()? => {}
             Ok(_) => continue,
             Err(error) if gone(&error) => continue,

@@ -42,6 +42,18 @@ impl Unkept {
         }
     }
 
+    /// Removes it at once if what it was for failed.
+    fn unless_failed(self, result: io::Result<()>) -> io::Result<Self> {
+        match result {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = self.remove();
+                Err(error)
+            }
+        }
+    }
+
     fn keep(mut self) {
         self.name = None;
     }
@@ -100,7 +112,7 @@ impl FileWrite {
         let (file, temporary) = calls
             .run(move || {
                 // A courtesy: the name is taken only at the end, and refused there.
-                match disk.open(&object) {
+                match disk.open(&object, false) {
                     Ok(_) => return Err(rustix::io::Errno::EXIST.into()),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
@@ -109,13 +121,17 @@ impl FileWrite {
                 let file = disk.create(&temporary, direct)?;
                 let name = Some(temporary);
                 let temporary = Unkept { disk, name };
-                if let Some(mode) = mode {
-                    file.set_mode(mode)?;
-                }
-                if let Some(size) = declared.filter(|&size| size > 0 && !thin) {
-                    file.allocate(size)?;
-                }
-                Ok((file, temporary))
+                let prepare = || {
+                    if let Some(mode) = mode {
+                        file.set_mode(mode)?;
+                    }
+                    match declared.filter(|&size| size > 0 && !thin) {
+                        Some(size) => file.allocate(size),
+                        None => Ok(()),
+                    }
+                };
+                let prepared = prepare();
+                Ok((file, temporary.unless_failed(prepared)?))
             })
             .await
             .map_err(gone_away)?;
@@ -222,13 +238,8 @@ impl Write for FileWrite {
                 object.rename(&key)?;
                 object.disk.sync()
             };
-            match publish(&mut object) {
-                Ok(()) => Ok(object),
-                Err(error) => {
-                    let _ = object.remove();
-                    Err(error)
-                }
-            }
+            let published = publish(&mut object);
+            object.unless_failed(published)
         });
         // Dropped here or on the way (cancelled, timed out), the object goes with it.
         finish.await.map_err(gone_away)?.keep();

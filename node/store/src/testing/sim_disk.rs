@@ -10,6 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rustix::io::Errno;
 
@@ -245,7 +246,7 @@ impl Disk for SimDisk {
         Ok(Arc::new(SimFile { disk, file, locked }))
     }
 
-    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+    fn open(&self, name: &str, _direct: bool) -> io::Result<Arc<dyn File>> {
         let file = self.lock().find(name)?;
         let disk = self.clone();
         let locked = Mutex::new(false);
@@ -303,12 +304,12 @@ impl File for SimFile {
         Ok(self.disk.lock().files[self.file].data.len() as u64)
     }
 
-    fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         let state = self.disk.lock();
         let data = &state.files[self.file].data;
         let from = to_size(offset)?.min(data.len());
         let to = from.saturating_add(len).min(data.len());
-        Ok(data[from..to].to_vec())
+        Ok(Bytes::copy_from_slice(&data[from..to]))
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -1,0 +1,184 @@
+//! Which slot holds which chunk, kept for the next start: one redb table, written in the background.
+//!
+//! Nothing depends on it: a chunk proves itself when it is first read, so that an entry which a
+//! crash lost or left behind costs a miss. Hence it is written at leisure, a row for a whole group
+//! of slots, and one that is damaged is thrown away.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    path::Path,
+    time::Duration,
+};
+
+use parking_lot::{Condvar, Mutex};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+
+use crate::{
+    chunk::{CHUNK_SIZE, ChunkName},
+    errors::Error,
+};
+
+/// Group number → [`GROUP`] entries of a name and a length (u32, little-endian; 0: empty).
+const GROUPS: TableDefinition<u32, &[u8]> = TableDefinition::new("groups");
+/// Slots of one row.
+pub(super) const GROUP: u32 = 64;
+const ENTRY: usize = 32 + 4;
+/// How long changes gather before they are written: what a crash can cost, in misses.
+const GATHER: Duration = Duration::from_secs(1);
+/// redb's own cache, bytes.
+const REDB_CACHE: usize = 2 << 20;
+
+/// What a slot is said to hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Held {
+    pub(super) name: ChunkName,
+    pub(super) len: u32,
+}
+
+/// The index file and the groups that have changed since it was written.
+pub(super) struct Index {
+    db: Database,
+    changes: Mutex<Changes>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Changes {
+    groups: BTreeSet<u32>,
+    stop: bool,
+}
+
+impl Index {
+    /// Opens the index and reads it whole: slot → what it is said to hold.
+    pub(super) fn open(path: &Path) -> Result<(Self, HashMap<u32, Held>), Error> {
+        let (db, held) = match open_and_load(path) {
+            Ok(opened) => opened,
+            Err(error) if is_in_use(&error) => return Err(Error::Disk(error.to_string())),
+            Err(error) => {
+                tracing::warn!(%error, "the cache's index is unreadable; starting with an empty one");
+                match fs::remove_file(path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(Error::disk("index", &error));
+                    }
+                    _ => open_and_load(path).map_err(|error| Error::Disk(error.to_string()))?,
+                }
+            }
+        };
+        let index = Self {
+            db,
+            changes: Mutex::default(),
+            changed: Condvar::new(),
+        };
+        Ok((index, held))
+    }
+
+    /// Notes that a slot changed.
+    pub(super) fn touch(&self, slot: u32) {
+        if self.changes.lock().groups.insert(slot / GROUP) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Writes what changed, durably. `held` says what a slot holds now.
+    pub(super) fn write(&self, held: impl Fn(u32) -> Option<Held>) -> Result<(), Error> {
+        let groups = std::mem::take(&mut self.changes.lock().groups);
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let written = self.write_groups(&groups, held);
+        if written.is_err() {
+            self.changes.lock().groups.extend(groups);
+        }
+        written.map_err(|error| Error::Disk(error.to_string()))
+    }
+
+    /// Writes changes as they gather, until [`Index::stop`].
+    pub(super) fn run(&self, held: impl Fn(u32) -> Option<Held>) {
+        loop {
+            let mut changes = self.changes.lock();
+            self.changed
+                .wait_while(&mut changes, |c| c.groups.is_empty() && !c.stop);
+            self.changed
+                .wait_while_for(&mut changes, |c| !c.stop, GATHER);
+            let stop = changes.stop;
+            drop(changes);
+            if let Err(error) = self.write(&held) {
+                tracing::warn!(%error, "the cache's index could not be written");
+            }
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Ends [`Index::run`] after a last write.
+    pub(super) fn stop(&self) {
+        self.changes.lock().stop = true;
+        self.changed.notify_all();
+    }
+
+    fn write_groups(
+        &self,
+        groups: &BTreeSet<u32>,
+        held: impl Fn(u32) -> Option<Held>,
+    ) -> Result<(), redb::Error> {
+        let mut transaction = self.db.begin_write()?;
+        transaction.set_quick_repair(true);
+        {
+            let mut table = transaction.open_table(GROUPS)?;
+            let mut row = Vec::with_capacity(GROUP as usize * ENTRY);
+            for group in groups {
+                row.clear();
+                let first = group.saturating_mul(GROUP);
+                for slot in first..first.saturating_add(GROUP) {
+                    let Held { name, len } = held(slot).unwrap_or(Held {
+                        name: ChunkName([0; 32]),
+                        len: 0,
+                    });
+                    row.extend(name.0);
+                    row.extend(len.to_le_bytes());
+                }
+                table.insert(group, row.as_slice())?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+}
+
+fn open_and_load(path: &Path) -> Result<(Database, HashMap<u32, Held>), redb::Error> {
+    let db = Database::builder()
+        .set_cache_size(REDB_CACHE)
+        // A damaged file becomes an error here, instead of a panic somewhere.
+        .set_check_integrity_on_open(true)
+        .create(path)?;
+    let held = load(&db)?;
+    Ok((db, held))
+}
+
+fn load(db: &Database) -> Result<HashMap<u32, Held>, redb::Error> {
+    let transaction = db.begin_read()?;
+    let table = match transaction.open_table(GROUPS) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(HashMap::new()),
+        other => other?,
+    };
+    let mut held = HashMap::new();
+    for row in table.iter()? {
+        let (group, row) = row?;
+        let first = group.value().saturating_mul(GROUP);
+        let (entries, _) = row.value().as_chunks::<ENTRY>();
+        for (slot, entry) in (first..first.saturating_add(GROUP)).zip(entries) {
+            if let (Some((name, _)), Some(len)) = (entry.split_first_chunk(), entry.last_chunk()) {
+                let (name, len) = (ChunkName(*name), u32::from_le_bytes(*len));
+                if (1..=CHUNK_SIZE).contains(&len) {
+                    held.insert(slot, Held { name, len });
+                }
+            }
+        }
+    }
+    Ok(held)
+}
+
+fn is_in_use(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::DatabaseAlreadyOpen)
+}

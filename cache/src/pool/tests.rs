@@ -1,0 +1,112 @@
+//! The pool by itself: the index at its size, and a disk without room.
+
+use std::{fs, time::Instant};
+
+use super::*;
+
+fn held(number: u32) -> Held {
+    let name = ChunkName::of([number.to_le_bytes()]);
+    Held {
+        name,
+        len: 1 + number % 1000,
+    }
+}
+
+#[test]
+fn an_index_of_100_000_entries_is_read_whole() {
+    const ENTRIES: u32 = 100_000;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.redb");
+    let (index, found) = Index::open(&path).unwrap();
+    assert!(found.is_empty());
+    for number in 0..ENTRIES {
+        index.touch(number);
+    }
+    index
+        .write(|number| (number % 7 != 0).then(|| held(number)))
+        .unwrap();
+    // As after kill -9.
+    let copy = dir.path().join("copy.redb");
+    fs::copy(&path, &copy).unwrap();
+    let begun = Instant::now();
+    let (_, found) = Index::open(&copy).unwrap();
+    println!(
+        "read in {:?}, {} bytes",
+        begun.elapsed(),
+        fs::metadata(&copy).unwrap().len()
+    );
+    for number in 0..ENTRIES {
+        let expected = (number % 7 != 0).then(|| held(number));
+        assert_eq!(found.get(&number).copied(), expected);
+    }
+}
+
+#[test]
+fn a_later_write_of_the_index_replaces_an_earlier_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.redb");
+    let (index, _) = Index::open(&path).unwrap();
+    index.touch(5);
+    index.touch(70);
+    index.write(|number| Some(held(number))).unwrap();
+    index.touch(70);
+    index.write(|_| None).unwrap();
+    drop(index);
+    let (_, found) = Index::open(&path).unwrap();
+    assert_eq!(found.get(&5), Some(&held(5)));
+    assert!(found.keys().all(|number| *number < 64));
+}
+
+#[test]
+fn a_disk_without_room_for_a_segment_stops_growth_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    // Two segments; the second cannot be made.
+    let slots = layout::SEGMENT_SLOTS + 1;
+    let size = u64::from(slots) * u64::from(crate::CHUNK_SIZE);
+    let pool = Pool::open(dir.path().to_owned(), size).unwrap();
+    fs::create_dir(pool.layout.segment(1)).unwrap();
+    let chunk = |number: u32| {
+        let data = Bytes::copy_from_slice(&number.to_le_bytes());
+        (ChunkName::of([&data]), data)
+    };
+    for number in 0..slots + 10 {
+        let (name, data) = chunk(number);
+        assert!(pool.store(name, &[data]).unwrap().is_some());
+    }
+    assert_eq!(pool.usage(), (layout::SEGMENT_SLOTS.into(), slots.into()));
+    assert_eq!(pool.evictions(), 11);
+}
+
+#[test]
+fn a_piece_too_long_for_a_slot_is_refused_and_the_slot_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = Pool::open(dir.path().to_owned(), 4 << 20).unwrap();
+    let long = Bytes::from(vec![1; (1 << 20) + 1]);
+    assert!(
+        pool.store(ChunkName::of([&long]), std::slice::from_ref(&long))
+            .is_err()
+    );
+    for number in 0..4_u8 {
+        let data = Bytes::from(vec![number; 10]);
+        let slot = pool
+            .store(ChunkName::of([&data]), std::slice::from_ref(&data))
+            .unwrap()
+            .unwrap();
+        assert!(slot.to_bytes().unwrap() == data);
+    }
+    assert_eq!((pool.usage(), pool.evictions()), ((4, 4), 0));
+}
+
+#[test]
+fn chunks_that_come_and_are_forgotten_leave_no_tickets_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = Pool::open(dir.path().to_owned(), 4 << 20).unwrap();
+    for number in 0..100_u32 {
+        let data = Bytes::copy_from_slice(&number.to_le_bytes());
+        let name = ChunkName::of([&data]);
+        pool.store(name, &[data]).unwrap().unwrap();
+        pool.forget(name);
+        assert!(pool.state.read().eviction.len() <= 9);
+    }
+    assert_eq!((pool.usage(), pool.evictions()), ((0, 4), 0));
+}
