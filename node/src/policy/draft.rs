@@ -69,7 +69,7 @@ impl Draft {
 
     /// Checks the references and makes the policy.
     pub(super) fn compile(self) -> Result<Policy, PolicyError> {
-        for missing in self.rules.iter().filter(|rule| rule.defined.is_none()) {
+        if let Some(missing) = self.rules.iter().find(|rule| rule.defined.is_none()) {
             let referrer = missing.referrer.and_then(|index| self.rules.get(index));
             return Err(PolicyError::UnknownReference {
                 place: referrer.map(DraftRule::place).unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! A policy file: YAML (JSON is YAML too), one mapping from rule names to rules. A rule is text
 //! or, in the old form, a list of lists. Read at the level of events, for the line of every rule.
 
-use std::borrow::Cow;
+use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
@@ -39,7 +39,8 @@ pub(super) fn read(text: &str) -> Result<Vec<Entry>, Malformed> {
         events: Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)),
         line: 1,
     };
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries = Vec::new();
+    let mut lines = HashMap::new();
     loop {
         match reader.next()? {
             Event::StreamEnd => return Ok(Vec::new()),
@@ -60,28 +61,32 @@ pub(super) fn read(text: &str) -> Result<Vec<Entry>, Malformed> {
     loop {
         let event = reader.next()?;
         let line = reader.line;
-        let name = match event {
-            Event::MappingEnd => break,
-            event => reader.text(event, "a rule name")?,
-        };
+        if event == Event::MappingEnd {
+            break;
+        }
+        let name = reader.text(event, "a rule name")?;
         if name.is_empty() {
             return Err(reader.wrong("a rule name is empty"));
         }
-        if let Some(first) = entries.iter().find(|entry| entry.name == name) {
-            let message = format!("rule `{name}` is given twice, first in line {}", first.line);
+        if let Some(first) = lines.insert(name.clone(), line) {
+            let message = format!("rule `{name}` is given twice, first in line {first}");
             return Err(Malformed { line, message });
         }
-        let rule = match reader.next()? {
-            Event::SequenceStart(..) => RuleText::List(reader.alternatives()?),
-            event => RuleText::Text(reader.text(event, &format!("rule `{name}`"))?),
+        let event = reader.next()?;
+        let rule = if matches!(event, Event::SequenceStart(..)) {
+            RuleText::List(reader.alternatives()?)
+        } else {
+            RuleText::Text(reader.text(event, &format!("rule `{name}`"))?)
         };
         entries.push(Entry { line, name, rule });
     }
     loop {
-        match reader.next()? {
-            Event::StreamEnd => return Ok(entries),
-            Event::DocumentStart(_) => return Err(reader.wrong("a second document")),
-            _ => {}
+        let event = reader.next()?;
+        if matches!(event, Event::DocumentStart(_)) {
+            return Err(reader.wrong("a second document"));
+        }
+        if event == Event::StreamEnd {
+            return Ok(entries);
         }
     }
 }
@@ -117,38 +122,44 @@ impl<'t> Reader<'t> {
     /// The text of a scalar. Null is refused: to the reference it means "always", which nobody
     /// means who leaves a rule blank.
     fn text(&self, event: Event<'t>, what: &str) -> Result<String, Malformed> {
-        match event {
-            Event::Scalar(value, ScalarStyle::Plain, ..) if is_null(&value) => Err(self.wrong(
-                format!("{what} has no value; write \"\" for always, \"!\" for never"),
-            )),
-            Event::Scalar(value, ..) => Ok(value.into_owned()),
-            Event::Alias(_) => Err(self.wrong(format!("{what} is an alias"))),
-            _ => Err(self.wrong(format!("{what} must be text or a list of lists of text"))),
+        if matches!(event, Event::Alias(_)) {
+            return Err(self.wrong(format!("{what} is an alias")));
         }
+        let Event::Scalar(value, style, ..) = event else {
+            return Err(self.wrong(format!("{what} must be text or a list of lists of text")));
+        };
+        if style == ScalarStyle::Plain && is_null(&value) {
+            let hint = "write \"\" for always, \"!\" for never";
+            return Err(self.wrong(format!("{what} has no value; {hint}")));
+        }
+        Ok(value.into_owned())
     }
 
     /// The rest of a sequence whose start has been read.
     fn alternatives(&mut self) -> Result<Vec<Vec<String>>, Malformed> {
         let mut alternatives = Vec::new();
         loop {
-            match self.next()? {
-                Event::SequenceEnd => return Ok(alternatives),
-                Event::SequenceStart(..) => {
-                    let mut all = Vec::new();
-                    loop {
-                        match self.next()? {
-                            Event::SequenceEnd => break,
-                            event => all.push(self.text(event, "a check")?),
-                        }
-                    }
-                    alternatives.push(all);
-                }
-                event => alternatives.push(vec![self.text(event, "a check")?]),
+            let event = self.next()?;
+            if event == Event::SequenceEnd {
+                return Ok(alternatives);
             }
+            if !matches!(event, Event::SequenceStart(..)) {
+                alternatives.push(vec![self.text(event, "a check")?]);
+                continue;
+            }
+            let mut all = Vec::new();
+            loop {
+                let event = self.next()?;
+                if event == Event::SequenceEnd {
+                    break;
+                }
+                all.push(self.text(event, "a check")?);
+            }
+            alternatives.push(all);
         }
     }
 }
 
-fn is_null(value: &Cow<'_, str>) -> bool {
-    matches!(&**value, "" | "~" | "null" | "Null" | "NULL")
+fn is_null(value: &str) -> bool {
+    matches!(value, "" | "~" | "null" | "Null" | "NULL")
 }
