@@ -77,7 +77,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_above_the_limit_is_413() {
-        assert_eq!(read("[1,2,3,4,5]", 11).await.is_ok(), true);
+        assert!(read("[1,2,3,4,5]", 11).await.is_ok());
         assert_eq!(read("[1,2,3,4,5]", 10).await, Err(413));
     }
 

@@ -69,14 +69,17 @@ pub(super) async fn serve(api: &Api, request: Request<Body>) -> Response {
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         response = error.render(accept.as_ref());
     }
-    let bytes = response.body().size_hint().exact().unwrap_or_default();
     tracing::info!(
-        request.id = id.to_str().unwrap_or_default(),
-        http.method = method.as_str(),
-        http.route = route,
-        http.status = response.status().as_u16(),
-        http.bytes = bytes,
-        duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        target: "glimpse::access",
+        {
+            request.id = id.to_str().unwrap_or_default(),
+            http.method = method.as_str(),
+            http.route = route,
+            http.status = response.status().as_u16(),
+            http.bytes = announced(&response),
+            duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        },
+        "request"
     );
     response.headers_mut().insert(REQUEST_ID, id);
     response
@@ -123,6 +126,16 @@ async fn answer(
     }
 }
 
+/// Bytes of the body, as far as the head of the answer tells.
+fn announced(response: &Response) -> u64 {
+    let length = || {
+        let length = response.headers().get(header::CONTENT_LENGTH)?;
+        length.to_str().ok()?.parse().ok()
+    };
+    let exact = response.body().size_hint().exact();
+    exact.or_else(length).unwrap_or_default()
+}
+
 /// The client's request id, with `req-` before it, or a new one where it sends none.
 fn adopted(sent: Option<&HeaderValue>, limit: usize) -> Result<HeaderValue, ApiError> {
     let Some(text) = sent.and_then(|value| value.to_str().ok()) else {
@@ -162,10 +175,7 @@ mod tests {
     fn a_clients_request_id_is_adopted() {
         assert_eq!(adopt("req-1").unwrap(), "req-1");
         assert_eq!(adopt("1").unwrap(), "req-1");
-        assert_eq!(
-            adopt("0123456789012345678901234567890123456789012345678901234567890123").is_ok(),
-            true
-        );
+        assert!(adopt("0123456789012345678901234567890123456789012345678901234567890123").is_ok());
         assert_eq!(
             adopt("01234567890123456789012345678901234567890123456789012345678901234"),
             Err(431)
