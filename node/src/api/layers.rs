@@ -13,6 +13,7 @@ use crate::{
         caller,
         error::ApiError,
         healthcheck,
+        images::Turns,
         router::{self, Resource},
         schemas::Schemas,
         versions::{self, Asked},
@@ -28,12 +29,19 @@ pub(super) struct Api {
     pub(super) app: Arc<App>,
     /// The schema documents.
     pub(super) schemas: Schemas,
+    /// Updates that met a conflict.
+    pub(super) turns: Turns,
 }
 
 impl Api {
     pub(super) fn new(app: Arc<App>) -> Self {
         let schemas = Schemas::new(&app.config.image_format);
-        Self { app, schemas }
+        let turns = Turns::new();
+        Self {
+            app,
+            schemas,
+            turns,
+        }
     }
 
     /// The base of absolute URLs, without a slash at its end: as configured, or as the client

@@ -298,7 +298,9 @@ async fn answer(
             images::create(app, caller, request, &base).await
         }
         (Resource::Images, _) => images::list(app, caller, query).await,
-        (Resource::Image(id), &Method::PATCH) => images::update(app, caller, id, request).await,
+        (Resource::Image(id), &Method::PATCH) => {
+            images::update(app, &api.turns, caller, id, request).await
+        }
         (Resource::Image(id), &Method::DELETE) => {
             images::delete(app, caller, id, request.headers()).await
         }
