@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde_json::Value;
 
 use crate::api::error::ApiError;
@@ -18,6 +18,10 @@ pub(super) fn present(method: &Method, headers: &HeaderMap) -> bool {
             .is_some_and(|length| length.as_bytes() != b"0")
 }
 
+/// A body above its limit is still read up to so many times the limit, and thrown away, so that
+/// the client comes to read why instead of finding a closed connection.
+const DRAINED: usize = 8;
+
 /// The body as a JSON object or array of at most `limit` bytes.
 ///
 /// # Errors
@@ -26,21 +30,31 @@ pub(super) async fn json(request: Request<Body>, limit: usize) -> Result<Value, 
     if !present(request.method(), request.headers()) {
         return Err(ApiError::bad_request("Body expected in request."));
     }
-    let collected = Limited::new(request.into_body(), limit).collect().await;
-    let bytes = match collected {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            return Err(ApiError::too_large(format!(
-                "The request body is larger than {limit} bytes."
-            )));
-        }
-        Err(_) => {
-            return Err(ApiError::new(
+    let mut body = request.into_body();
+    let mut bytes = Vec::new();
+    let mut length = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            ApiError::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "The request body ended before it was complete.",
-            ));
+            )
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        length = length.saturating_add(data.len());
+        if length <= limit {
+            bytes.extend_from_slice(&data);
+        } else if length > limit.saturating_mul(DRAINED) {
+            break;
         }
-    };
+    }
+    if length > limit {
+        return Err(ApiError::too_large(format!(
+            "The request body is larger than {limit} bytes."
+        )));
+    }
     match serde_json::from_slice(&bytes) {
         Ok(value @ (Value::Object(_) | Value::Array(_))) => Ok(value),
         Ok(_) => Err(ApiError::bad_request(
@@ -77,8 +91,38 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_above_the_limit_is_413() {
-        assert_eq!(read("[1,2,3,4,5]", 11).await.is_ok(), true);
+        assert!(read("[1,2,3,4,5]", 11).await.is_ok());
         assert_eq!(read("[1,2,3,4,5]", 10).await, Err(413));
+    }
+
+    #[tokio::test]
+    async fn a_body_in_many_pieces_is_put_together_and_bounded() {
+        let pieces = |count: usize| {
+            let pieces =
+                (0..count).map(|at| Ok::<_, std::io::Error>(if at == 0 { "[1" } else { ",1" }));
+            let end = std::iter::once(Ok("]"));
+            Request::post("/")
+                .header(header::TRANSFER_ENCODING, "chunked")
+                .body(Body::from_stream(futures_util::stream::iter(
+                    pieces.chain(end),
+                )))
+                .unwrap()
+        };
+        let read = json(pieces(5), 11).await.unwrap();
+        assert_eq!(read, serde_json::json!([1, 1, 1, 1, 1]));
+        assert_eq!(json(pieces(6), 11).await.unwrap_err().status, 413);
+        assert_eq!(json(pieces(1_000_000), 11).await.unwrap_err().status, 413);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_408() {
+        let cut =
+            futures_util::stream::iter([Ok("["), Err(std::io::Error::other("reset by peer"))]);
+        let request = Request::post("/")
+            .header(header::TRANSFER_ENCODING, "chunked")
+            .body(Body::from_stream(cut))
+            .unwrap();
+        assert_eq!(json(request, 11).await.unwrap_err().status, 408);
     }
 
     #[test]

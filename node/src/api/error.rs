@@ -231,9 +231,7 @@ impl From<BadPatch> for ApiError {
                     HeaderValue::from_static(crate::api::patch::ACCEPT_PATCH),
                 ),
             BadPatch::Malformed(_) => Self::bad_request(bad.to_string()),
-            BadPatch::LocationsHidden | BadPatch::LocationsEmpty => {
-                Self::forbidden(bad.to_string())
-            }
+            BadPatch::LocationsFixed | BadPatch::LocationsEmpty => Self::forbidden(bad.to_string()),
         }
     }
 }

@@ -10,6 +10,7 @@ use glimpse_registry::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
     api::{
@@ -30,6 +31,27 @@ use crate::{
 
 /// How often a PATCH or a conditional DELETE starts over because somebody else was faster.
 const ATTEMPTS: usize = 16;
+
+/// Queues at which updates of contended images stand; images share them by id.
+const QUEUES: usize = 64;
+
+/// Where updates that met a conflict stand in line, so that many clients of one node that change
+/// one image come through one after the other instead of overtaking each other.
+pub(super) struct Turns([Mutex<()>; QUEUES]);
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        Self(std::array::from_fn(|_| Mutex::new(())))
+    }
+
+    async fn take(&self, id: ImageId) -> Option<MutexGuard<'_, ()>> {
+        let [.., last] = id.0;
+        match self.0.get(usize::from(last) % QUEUES) {
+            Some(queue) => Some(queue.lock().await),
+            None => None,
+        }
+    }
+}
 
 const STORE_IDS: HeaderName = HeaderName::from_static("openstack-image-store-ids");
 
@@ -176,6 +198,7 @@ pub(super) async fn show(
 /// meanwhile, so that no update is lost, unless the client's conditions then fail.
 pub(super) async fn update(
     app: &App,
+    turns: &Turns,
     context: &Context,
     id: &str,
     request: Request<Body>,
@@ -187,6 +210,7 @@ pub(super) async fn update(
     let media = patch::MediaType::parse(content_type)?;
     let document = body::json(request, app.config.limits.json_body_bytes).await?;
     let changes = patch::parse(media, document, &app.config.image_format)?;
+    let mut turn = None;
     for _ in 0..ATTEMPTS {
         let image = find(app, context, id).await?;
         authorize::check(&app.policy, "get_image", context, &image)?;
@@ -210,7 +234,11 @@ pub(super) async fn update(
             .update_image(image.id, image.version, attributes)
             .await;
         match updated {
-            Err(RegistryError::Rejected(Rejection::VersionConflict { .. })) => {}
+            Err(RegistryError::Rejected(Rejection::VersionConflict { .. })) => {
+                if turn.is_none() {
+                    turn = turns.take(image.id).await;
+                }
+            }
             Err(RegistryError::Rejected(Rejection::ImageNotFound)) => {
                 return Err(ApiError::no_image(id));
             }

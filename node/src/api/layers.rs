@@ -13,6 +13,7 @@ use crate::{
         caller,
         error::ApiError,
         healthcheck,
+        images::Turns,
         router::{self, Resource},
         schemas::Schemas,
         versions::{self, Asked},
@@ -28,12 +29,19 @@ pub(super) struct Api {
     pub(super) app: Arc<App>,
     /// The schema documents.
     pub(super) schemas: Schemas,
+    /// Updates that met a conflict.
+    pub(super) turns: Turns,
 }
 
 impl Api {
     pub(super) fn new(app: Arc<App>) -> Self {
         let schemas = Schemas::new(&app.config.image_format);
-        Self { app, schemas }
+        let turns = Turns::new();
+        Self {
+            app,
+            schemas,
+            turns,
+        }
     }
 
     /// The base of absolute URLs, without a slash at its end: as configured, or as the client
@@ -69,14 +77,17 @@ pub(super) async fn serve(api: &Api, request: Request<Body>) -> Response {
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         response = error.render(accept.as_ref());
     }
-    let bytes = response.body().size_hint().exact().unwrap_or_default();
     tracing::info!(
-        request.id = id.to_str().unwrap_or_default(),
-        http.method = method.as_str(),
-        http.route = route,
-        http.status = response.status().as_u16(),
-        http.bytes = bytes,
-        duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        target: "glimpse::access",
+        {
+            request.id = id.to_str().unwrap_or_default(),
+            http.method = method.as_str(),
+            http.route = route,
+            http.status = response.status().as_u16(),
+            http.bytes = announced(&response),
+            duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        },
+        "request"
     );
     response.headers_mut().insert(REQUEST_ID, id);
     response
@@ -123,6 +134,16 @@ async fn answer(
     }
 }
 
+/// Bytes of the body, as far as the head of the answer tells.
+fn announced(response: &Response) -> u64 {
+    let length = || {
+        let length = response.headers().get(header::CONTENT_LENGTH)?;
+        length.to_str().ok()?.parse().ok()
+    };
+    let exact = response.body().size_hint().exact();
+    exact.or_else(length).unwrap_or_default()
+}
+
 /// The client's request id, with `req-` before it, or a new one where it sends none.
 fn adopted(sent: Option<&HeaderValue>, limit: usize) -> Result<HeaderValue, ApiError> {
     let Some(text) = sent.and_then(|value| value.to_str().ok()) else {
@@ -162,10 +183,7 @@ mod tests {
     fn a_clients_request_id_is_adopted() {
         assert_eq!(adopt("req-1").unwrap(), "req-1");
         assert_eq!(adopt("1").unwrap(), "req-1");
-        assert_eq!(
-            adopt("0123456789012345678901234567890123456789012345678901234567890123").is_ok(),
-            true
-        );
+        assert!(adopt("0123456789012345678901234567890123456789012345678901234567890123").is_ok());
         assert_eq!(
             adopt("01234567890123456789012345678901234567890123456789012345678901234"),
             Err(431)

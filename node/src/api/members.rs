@@ -223,13 +223,14 @@ async fn text(
     name: &str,
     expected: &str,
 ) -> Result<String, ApiError> {
-    match body::json(request, app.config.limits.json_body_bytes).await? {
-        Value::Object(mut members) => match members.remove(name) {
-            Some(Value::String(text)) => Ok(text),
-            Some(_) => Err(ApiError::bad_request(expected)),
-            None => Err(ApiError::bad_request(format!("{name} not specified"))),
-        },
-        _ => Err(ApiError::bad_request(expected)),
+    let body = body::json(request, app.config.limits.json_body_bytes).await?;
+    let Value::Object(mut members) = body else {
+        return Err(ApiError::bad_request(expected));
+    };
+    match members.remove(name) {
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(ApiError::bad_request(expected)),
+        None => Err(ApiError::bad_request(format!("{name} not specified"))),
     }
 }
 

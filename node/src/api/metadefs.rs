@@ -2,7 +2,6 @@
 //! nothing can be written (image-api 1.9).
 
 use axum::response::Response;
-use http::Method;
 
 use crate::{
     api::{authorize, error::ApiError, images, list_query::BadQuery},
@@ -56,18 +55,8 @@ pub(super) fn create(app: &App, context: &Context) -> Result<Response, ApiError>
     ))
 }
 
-/// Everything within a namespace: there is none. Who may not write learns that first.
-pub(super) fn within(
-    app: &App,
-    context: &Context,
-    method: &Method,
-    namespace: &str,
-) -> Result<Response, ApiError> {
-    let rule = match *method {
-        Method::GET => "get_metadef_namespace",
-        _ => "metadef_admin",
-    };
-    authorize::check_own(&app.policy, rule, context)?;
+/// Everything within a namespace: there is none.
+pub(super) fn within(namespace: &str) -> Result<Response, ApiError> {
     Err(no_namespace(namespace))
 }
 

@@ -14,6 +14,7 @@ mod healthcheck;
 pub mod image_data;
 mod image_view;
 mod images;
+mod import;
 mod info;
 mod layers;
 mod list_query;

@@ -27,9 +27,9 @@ pub(super) fn parse(
     limits: &Limits,
 ) -> Result<NewImage, Invalid> {
     for name in body.keys().filter(|name| *name != "id") {
-        match attribute::kind(name) {
-            Err(refusal @ (Invalid::ReadOnly(_) | Invalid::Reserved(_))) => return Err(refusal),
-            Ok(_) | Err(_) => {}
+        if let Err(refusal @ (Invalid::ReadOnly(_) | Invalid::Reserved(_))) = attribute::kind(name)
+        {
+            return Err(refusal);
         }
     }
     let mut attributes = Attributes {

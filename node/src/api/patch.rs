@@ -22,9 +22,9 @@ pub enum BadPatch {
     /// The document or one of its operations is not well formed.
     #[error("{0}")]
     Malformed(String),
-    /// `/locations` where locations are not shown.
-    #[error("It's not allowed to change locations if locations are invisible.")]
-    LocationsHidden,
+    /// `/locations`, which clients do not change here.
+    #[error("It's not allowed to change the locations of an image.")]
+    LocationsFixed,
     /// `/locations` replaced by nothing.
     #[error("Cannot set locations to empty list.")]
     LocationsEmpty,
@@ -263,7 +263,7 @@ pub(super) fn apply(
                 BadPatch::LocationsEmpty
             }
             Change::Replace { .. } | Change::Add { .. } | Change::Remove { .. } => {
-                BadPatch::LocationsHidden
+                BadPatch::LocationsFixed
             }
         });
     }

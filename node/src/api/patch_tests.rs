@@ -265,7 +265,7 @@ fn formats_change_only_before_data_arrives() {
 }
 
 #[test]
-fn locations_are_403_where_they_are_not_shown() {
+fn locations_are_403() {
     assert_eq!(one("add", "/locations/-", json!({"url": "x"})), Err(403));
     assert_eq!(one("replace", "/locations", json!([])), Err(403));
     assert_eq!(one("replace", "/locations", json!([{}])), Err(403));

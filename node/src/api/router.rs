@@ -16,8 +16,8 @@ use http::{Method, Request, StatusCode};
 
 use crate::{
     api::{
-        actions, body, cache, error::ApiError, image_data, images, info, layers, layers::Api,
-        locations, members, metadefs, tags, tasks,
+        actions, body, cache, error::ApiError, image_data, images, import, info, layers,
+        layers::Api, locations, members, metadefs, tags, tasks,
     },
     app::App,
     auth::Context,
@@ -61,7 +61,7 @@ pub(super) enum Resource<'p> {
     CacheClean,
     CachePrune,
     Namespaces,
-    ResourceTypes,
+    MetadefTypes,
     Namespace(&'p str),
     NamespacePart(&'p str, &'p str),
     NamespaceItem(&'p str, &'p str),
@@ -107,7 +107,7 @@ impl<'p> Resource<'p> {
             ["cache", id] => Self::CacheImage(id),
             ["cache", "nodes", id] => Self::CacheNodes(id),
             ["metadefs", "namespaces"] => Self::Namespaces,
-            ["metadefs", "resource_types"] => Self::ResourceTypes,
+            ["metadefs", "resource_types"] => Self::MetadefTypes,
             ["metadefs", "namespaces", name] => Self::Namespace(name),
             [
                 "metadefs",
@@ -155,7 +155,7 @@ impl<'p> Resource<'p> {
             Self::CacheClean => "/v2/cache/clean",
             Self::CachePrune => "/v2/cache/prune",
             Self::Namespaces => "/v2/metadefs/namespaces",
-            Self::ResourceTypes => "/v2/metadefs/resource_types",
+            Self::MetadefTypes => "/v2/metadefs/resource_types",
             Self::Namespace(_) => "/v2/metadefs/namespaces/{namespace}",
             Self::NamespacePart(..) => "/v2/metadefs/namespaces/{namespace}/{part}",
             Self::NamespaceItem(..) => "/v2/metadefs/namespaces/{namespace}/{part}/{name}",
@@ -185,7 +185,7 @@ impl<'p> Resource<'p> {
             | Self::InfoStoresDetail
             | Self::InfoUsage
             | Self::CacheNodes(_)
-            | Self::ResourceTypes => "GET",
+            | Self::MetadefTypes => "GET",
             Self::Tag(..) | Self::CacheImage(_) => "PUT, DELETE",
             Self::Member(..) | Self::Namespace(_) => "GET, PUT, DELETE",
             Self::StoreImage(..) => "DELETE",
@@ -215,7 +215,7 @@ impl<'p> Resource<'p> {
         match self {
             Self::Image(_) => matches!(*method, Method::GET | Method::DELETE),
             Self::File(_) => matches!(*method, Method::GET | Method::HEAD),
-            Self::Members(_) | Self::CacheNodes(_) | Self::Cache | Self::ResourceTypes => {
+            Self::Members(_) | Self::CacheNodes(_) | Self::Cache | Self::MetadefTypes => {
                 *method == Method::GET
             }
             Self::Member(..) => matches!(*method, Method::GET | Method::DELETE),
@@ -256,14 +256,16 @@ pub(super) async fn call(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let method = request.method().clone();
-    let Some(resource) = resource else {
+    let unknown = |resource: &Resource<'_>| matches!(resource, Resource::Schema(name) if api.schemas.get(name).is_none());
+    let Some(resource) = resource.filter(|resource| !unknown(resource)) else {
         return Err(unroutable(&method));
     };
     if !resource.has(&method) {
-        // `/v2/info/usage` has no list of methods in the reference.
-        return Err(match resource {
-            Resource::InfoUsage => unroutable(&method),
-            other => ApiError::method_not_allowed(other.allow()),
+        // The reference has no list of methods for it.
+        return Err(if resource == Resource::InfoUsage {
+            unroutable(&method)
+        } else {
+            ApiError::method_not_allowed(resource.allow())
         });
     }
     if resource.refuses_body(&method) && body::present(&method, request.headers()) {
@@ -296,7 +298,9 @@ async fn answer(
             images::create(app, caller, request, &base).await
         }
         (Resource::Images, _) => images::list(app, caller, query).await,
-        (Resource::Image(id), &Method::PATCH) => images::update(app, caller, id, request).await,
+        (Resource::Image(id), &Method::PATCH) => {
+            images::update(app, &api.turns, caller, id, request).await
+        }
         (Resource::Image(id), &Method::DELETE) => {
             images::delete(app, caller, id, request.headers()).await
         }
@@ -320,9 +324,8 @@ async fn answer(
             ))
             .await
         }
-        (Resource::Stage(_) | Resource::Import(_), _) => Err(ApiError::not_found(
-            "Image import is not enabled at this site.",
-        )),
+        (Resource::Stage(_), _) => import::stage(),
+        (Resource::Import(_), _) => import::start(app, request).await,
         (Resource::ImageTasks(id), _) => tasks::of_image(app, caller, id).await,
         (Resource::Locations(id), &Method::POST) => locations::add(app, caller, id, request).await,
         (Resource::Locations(id), _) => locations::list(app, caller, id).await,
@@ -364,13 +367,13 @@ async fn answer(
         (Resource::CachePrune, _) => cache::refuse(app, caller, "cache_prune"),
         (Resource::Namespaces, &Method::POST) => metadefs::create(app, caller),
         (Resource::Namespaces, _) => metadefs::namespaces(app, caller, query),
-        (Resource::ResourceTypes, _) => metadefs::resource_types(app, caller),
+        (Resource::MetadefTypes, _) => metadefs::resource_types(app, caller),
         (
             Resource::Namespace(name)
             | Resource::NamespacePart(name, _)
             | Resource::NamespaceItem(name, _),
             _,
-        ) => metadefs::within(app, caller, &method, name),
+        ) => metadefs::within(name),
     }
 }
 
@@ -446,8 +449,10 @@ mod tests {
     #[test]
     fn allow_is_a_list_of_whole_methods() {
         assert!(Resource::Image("a").has(&Method::PATCH));
-        let odd = Method::from_bytes(b"GET,").unwrap();
-        assert!(!Resource::Image("a").has(&odd));
+        for part in ["GE", "PATC", "ELETE"] {
+            let part = Method::from_bytes(part.as_bytes()).unwrap();
+            assert!(!Resource::Image("a").has(&part));
+        }
         assert_eq!(Resource::Images.allow(), "GET, POST");
     }
 
