@@ -182,26 +182,34 @@ metrics! {
     http_requests: Family<RequestLabels, Counter> = "http_requests_total",
         "Requests answered, by route template, method and class of status";
     http_request_duration: Family<RouteLabel, Histogram> = "http_request_duration_seconds",
-        "Time from a request's head to the end of its answer's body, by route template";
+        "Time from the head of a request to the head of its answer, by route template";
     http_received_bytes: Counter = "http_received_bytes_total",
-        "Bytes of request bodies";
+        "Bytes read from connections to the API, heads included";
     http_sent_bytes: Counter = "http_sent_bytes_total",
-        "Bytes of answer bodies";
+        "Bytes written to connections to the API, heads included";
 
     upload_transfers: Gauge = "upload_transfers",
         "Uploads in progress";
+    upload_finished: Counter = "upload_finished_total",
+        "Uploads that made an image active";
+    upload_failed: Counter = "upload_failed_total",
+        "Uploads that were refused or failed after their first byte";
+    upload_refused: Family<ReasonLabel, Counter> = "upload_refused_total",
+        "Uploads that were refused before their first byte, by reason";
     upload_bytes: Counter = "upload_bytes_total",
         "Bytes of image data taken in";
-    upload_refused: Family<ReasonLabel, Counter> = "upload_refused_total",
-        "Uploads that were refused or broke, by reason";
     download_transfers: Gauge = "download_transfers",
         "Downloads in progress";
-    download_bytes: Counter = "download_bytes_total",
-        "Bytes of image data given out";
+    download_begun: Counter = "download_begun_total",
+        "Downloads begun";
     download_refused: Family<ReasonLabel, Counter> = "download_refused_total",
         "Downloads that were refused before their first byte, by reason";
+    download_left: Counter = "download_left_total",
+        "Downloads that the client broke off";
     download_broken: Counter = "download_broken_total",
         "Downloads broken off because the rest could not be read or was damaged";
+    download_bytes: Counter = "download_bytes_total",
+        "Bytes of image data given out";
 
     registry_term: Gauge = "registry_term",
         "Raft term";
@@ -221,6 +229,13 @@ metrics! {
         "Commands proposed by this node, by kind and outcome";
     reaper_pending_deletes: Gauge = "reaper_pending_deletes",
         "Deleted images and broken uploads whose data waits to be removed (10000: or more)";
+
+    reaper_objects: Counter = "reaper_objects_total",
+        "Objects of deleted images that were removed from stores";
+    reaper_uploads: Counter = "reaper_uploads_total",
+        "Uploads of dead processes that were undone";
+    reaper_orphans: Counter = "reaper_orphans_total",
+        "Objects without an image that were removed from stores";
 
     cache_hits: Counter = "cache_hits_total",
         "Chunks found in the cache";
@@ -242,27 +257,9 @@ metrics! {
         "Slots in all";
 }
 
-/// Something in progress; counted until it is dropped.
-#[derive(Debug)]
-pub struct InProgress(Gauge);
-
-impl InProgress {
-    /// Counts one more of `gauge`.
-    pub fn enter(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for InProgress {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 impl Metrics {
     /// Counts one answered request. `route` is the template (`/v2/images/{id}`), never the path:
-    /// each one costs memory. Bytes of bodies are counted where they flow.
+    /// each one costs memory.
     pub fn request(
         &self,
         route: &str,
@@ -348,7 +345,19 @@ impl Metrics {
             Err(_) => (0, 0),
         };
         let process = Process::read();
+        let limits = &app.config.limits;
+        let running = |bound: usize, slots: &tokio::sync::Semaphore| {
+            bound.saturating_sub(slots.available_permits()) as u64
+        };
         for (gauge, value) in [
+            (
+                &self.upload_transfers,
+                running(limits.concurrent_uploads, &app.upload_slots),
+            ),
+            (
+                &self.download_transfers,
+                running(limits.concurrent_downloads, &app.download_slots),
+            ),
             (&self.cache_used_slots, cache.used_slots),
             (&self.cache_slots, cache.slots),
             (&self.registry_term, status.term),
@@ -488,14 +497,15 @@ mod tests {
             );
         }
         metrics.refuse_upload("slots");
-        let running = InProgress::enter(&metrics.download_transfers);
+        metrics.download_broken.inc();
         let text = metrics.encode();
         for line in [
             r#"http_requests_total{route="/v2/images/{id}",method="GET",status="4xx"} 2"#,
             r#"http_request_duration_seconds_bucket{le="0.005",route="/v2/images/{id}"} 2"#,
             r#"http_request_duration_seconds_count{route="/v2/images/{id}"} 2"#,
             r#"upload_refused_total{reason="slots"} 1"#,
-            "download_transfers 1",
+            "download_broken_total 1",
+            "download_transfers 0",
         ] {
             assert!(
                 text.lines().any(|have| have == line),
@@ -503,8 +513,6 @@ mod tests {
             );
         }
         assert!(text.ends_with("# EOF\n"));
-        drop(running);
-        assert!(metrics.encode().contains("download_transfers 0"));
     }
 
     #[test]

@@ -285,6 +285,21 @@ fn values_of_a_wrong_type_are_refused_by_key() {
         ("[cache]\nsize = \"20 apples\"", "cache.size", "\"20GiB\""),
         ("[cache]\nsize = true", "cache.size", "\"20GiB\""),
         ("[[stores]]\nweight = \"x\"", "stores[0].weight", "i64"),
+        (
+            "[[stores]]\nfile_mode = \"0888\"",
+            "stores[0].file_mode",
+            "0640",
+        ),
+        (
+            "[[stores]]\nfile_mode = \"0040\"",
+            "stores[0].file_mode",
+            "0640",
+        ),
+        (
+            "[[stores]]\ntimeout = \"0\"",
+            "stores[0].timeout",
+            "\"30s\"",
+        ),
         ("[log]\nformat = \"xml\"", "log.format", "unknown variant"),
         ("[auth]\nmode = \"basic\"", "auth.mode", "no mode"),
     ] {

@@ -6,10 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    strings,
-    values::{self, Secret},
-};
+use super::values::{self, Secret, strings};
 
 /// `[api] tls`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -242,6 +242,9 @@ impl Config {
                     format!("{:?} is used twice", store.name),
                 ));
             }
+            if store.threads == 0 {
+                found.push(Problem::new(key("threads"), "must be at least 1"));
+            }
             if store.kind == "file" && !paths.insert(&store.path) {
                 found.push(Problem::new(
                     key("path"),
@@ -282,6 +285,17 @@ impl Config {
             // hyper's least buffer.
             ("limits.header_size", limits.header_bytes, 8 << 10),
             ("log.buffer", self.log.buffer, 64 << 10),
+            ("workers.reaper.batch", self.workers.reaper.batch, 1),
+            (
+                "workers.reaper.max_failures",
+                self.workers.reaper.max_failures,
+                1,
+            ),
+            (
+                "workers.reaper.max_suspects",
+                self.workers.reaper.max_suspects,
+                1,
+            ),
             ("registry.queue", registry.queue, 1),
             ("registry.max_batch", registry.max_batch, 1),
             ("registry.max_batch_size", registry.max_batch_size, 1),
@@ -308,7 +322,7 @@ impl Config {
             ),
             ("registry.segment_size", registry.segment_size, 1 << 20),
             ("registry.dedup_entries", registry.dedup_entries, 1),
-            ("cache.size", self.cache.size, 64 << 20),
+            ("cache.size", self.cache.size, 4 << 20),
         ];
         for (key, value, least) in at_least_u64 {
             if value < least {

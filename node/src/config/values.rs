@@ -7,6 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::AuthMode;
 
+/// Owned strings.
+pub(super) fn strings(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
 /// Text that is never shown: neither `Debug` nor serialization gives it away.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
@@ -272,5 +277,60 @@ pub mod optional_path {
     ) -> Result<Option<PathBuf>, D::Error> {
         let path = PathBuf::deserialize(deserializer)?;
         Ok((!path.as_os_str().is_empty()).then_some(path))
+    }
+}
+
+/// Durations where "" means none, for `#[serde(with)]`.
+pub mod optional_duration {
+    use std::time::Duration;
+
+    use super::{Deserialize, Deserializer, Serializer, parse_duration, show_duration};
+    use serde::de::Error as _;
+
+    /// Writes it.
+    pub fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&duration.map(show_duration).unwrap_or_default())
+    }
+
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "" => Ok(None),
+            text => parse_duration(text).map(Some).map_err(D::Error::custom),
+        }
+    }
+}
+
+/// Modes of files in octal digits ("0640") where "" means none, for `#[serde(with)]`.
+pub mod file_mode {
+    use super::{Deserialize, Deserializer, Serializer};
+    use serde::de::Error as _;
+
+    /// Writes it.
+    pub fn serialize<S: Serializer>(mode: &Option<u32>, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = mode.map(|mode| format!("{mode:04o}")).unwrap_or_default();
+        serializer.serialize_str(&text)
+    }
+
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<u32>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        // The owner must be able to read and write what the node itself serves and removes.
+        match u32::from_str_radix(&text, 8) {
+            Ok(mode) if mode <= 0o777 && mode & 0o600 == 0o600 => Ok(Some(mode)),
+            Ok(_) | Err(_) => Err(D::Error::custom(format!(
+                "{text:?} is no mode that its owner can read and write: write it as \"0640\""
+            ))),
+        }
     }
 }

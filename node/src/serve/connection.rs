@@ -17,18 +17,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, sync::Notify};
 use tower::Service as _;
 
-use super::Settings;
+use super::{Counters, Settings, socket::Counted};
 
 /// What all connections of a listener share.
 pub(super) struct Serving {
     http: http1::Builder,
     service: axum::Router,
+    counters: Counters,
     draining: AtomicBool,
     drain: Notify,
 }
 
 impl Serving {
-    pub(super) fn new(settings: &Settings, service: axum::Router) -> Self {
+    pub(super) fn new(settings: &Settings, service: axum::Router, counters: Counters) -> Self {
         let mut http = http1::Builder::new();
         // Queued, not flattened: a body's bytes are never copied on their way to the socket.
         http.writev(true)
@@ -38,6 +39,7 @@ impl Serving {
         Self {
             http,
             service,
+            counters,
             draining: AtomicBool::new(false),
             drain: Notify::new(),
         }
@@ -59,7 +61,8 @@ impl Serving {
             request.extensions_mut().insert(ConnectInfo(peer));
             self.service.clone().call(request)
         });
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let socket = TokioIo::new(Counted::new(stream, &self.counters));
+        let mut connection = pin!(self.http.serve_connection(socket, service));
         let mut drained = pin!(self.drain.notified());
         // Polled once, before the flag is looked at, so that no drain is missed; after that only
         // the flag is looked at, which costs a request nothing.

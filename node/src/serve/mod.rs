@@ -7,6 +7,7 @@
 
 mod connection;
 mod refuse;
+mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -80,6 +81,10 @@ pub struct Counters {
     pub refused: Counter,
     /// Ended with an error.
     pub failed: Counter,
+    /// Bytes read.
+    pub received: Counter,
+    /// Bytes written.
+    pub sent: Counter,
 }
 
 impl Counters {
@@ -90,6 +95,8 @@ impl Counters {
             accepted: metrics.http_accepted_connections.clone(),
             refused: metrics.http_refused_connections.clone(),
             failed: metrics.http_failed_connections.clone(),
+            received: metrics.http_received_bytes.clone(),
+            sent: metrics.http_sent_bytes.clone(),
         }
     }
 }
@@ -143,7 +150,11 @@ impl Server {
             counters,
             ..
         } = self;
-        let serving = Arc::new(connection::Serving::new(&settings, service));
+        let serving = Arc::new(connection::Serving::new(
+            &settings,
+            service,
+            counters.clone(),
+        ));
         let mut connections = JoinSet::new();
         let mut refusals = refuse::Refusals::default();
         loop {

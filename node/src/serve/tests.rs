@@ -116,11 +116,15 @@ async fn requests_follow_each_other_on_one_connection() {
     );
     let server = start(settings(), service);
     let mut client = server.connect().await;
+    let mut received = 0;
     for _ in 0..3 {
         send(&mut client, GET).await;
         let answer = read_until(&mut client, "127.0.0.1").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        received += answer.len() as u64;
     }
+    assert_eq!(server.counters.received.get(), 3 * GET.len() as u64);
+    assert_eq!(server.counters.sent.get(), received);
     assert_eq!(server.counters.accepted.get(), 1);
     drop(client);
     eventually("the end of the connection", || {

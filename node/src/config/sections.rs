@@ -1,0 +1,493 @@
+//! The sections and keys that have an effect, with their defaults (image-api 2.3 and 8.2).
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    unbuilt::{KeystoneConfig, Tls},
+    values::{self, strings},
+};
+
+/// `[node]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeConfig {
+    /// Unique in the cluster.
+    pub name: String,
+    /// Registry, log, pool and the default file store live below it.
+    pub data_dir: PathBuf,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            name: "node-1".to_owned(),
+            data_dir: PathBuf::from("./glimpse-data"),
+        }
+    }
+}
+
+/// `[api]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ApiConfig {
+    /// Address to serve on.
+    pub listen: String,
+    /// Base of absolute URLs; empty: from the request.
+    pub public_endpoint: String,
+    /// Not built yet.
+    pub tls: Tls,
+    /// Show `direct_url`.
+    pub show_image_direct_url: bool,
+    /// Show `locations`.
+    pub show_multiple_locations: bool,
+    /// The configured hash: `sha512` by default.
+    pub hashing_algorithm: String,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:9292".to_owned(),
+            public_endpoint: String::new(),
+            tls: Tls::default(),
+            show_image_direct_url: false,
+            show_multiple_locations: false,
+            hashing_algorithm: "sha512".to_owned(),
+        }
+    }
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AdminConfig {
+    /// Address of metrics, health and status; empty: none.
+    pub listen: String,
+    /// Connections at once.
+    pub connections: usize,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:9295".to_owned(),
+            connections: 64,
+        }
+    }
+}
+
+/// `[auth]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuthConfig {
+    /// none | trusted-headers
+    pub mode: AuthMode,
+    /// Rules merged over the defaults.
+    #[serde(with = "values::optional_path")]
+    pub policy_file: Option<PathBuf>,
+    /// Serve an insecure mode beyond loopback.
+    pub allow_insecure: bool,
+    /// Not built yet.
+    pub keystone: KeystoneConfig,
+}
+
+/// `auth.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuthMode {
+    /// Every caller is an admin of project "default".
+    #[default]
+    None,
+    /// Identity headers as an authenticating proxy sets them.
+    TrustedHeaders,
+}
+
+/// `[registry]`: the replicated log and the tables. The bounds of the group are documented in
+/// `glimpse_replication::Config`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RegistryConfig {
+    /// `replicated`; nothing else is built yet.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Of an SQL registry; not built yet. May hold a password.
+    pub url: values::Secret,
+    /// File with the password of `url`.
+    #[serde(with = "values::optional_path")]
+    pub password_file: Option<PathBuf>,
+    /// Proposals and reads that may wait.
+    pub queue: usize,
+    /// Commands that share one fsync at most.
+    pub max_batch: usize,
+    /// Bytes of commands that share one fsync at most.
+    #[serde(with = "values::size")]
+    pub max_batch_size: usize,
+    /// Bytes of one command at most.
+    #[serde(with = "values::size")]
+    pub max_command_size: usize,
+    /// How long a call waits for its answer.
+    #[serde(with = "values::duration")]
+    pub timeout: Duration,
+    /// One Raft tick.
+    #[serde(with = "values::duration")]
+    pub tick: Duration,
+    /// Ticks without a leader before an election.
+    pub election_ticks: usize,
+    /// Ticks between heartbeats.
+    pub heartbeat_ticks: usize,
+    /// Bytes of log that cause a checkpoint.
+    #[serde(with = "values::size")]
+    pub checkpoint_size: u64,
+    /// Time that causes a checkpoint.
+    #[serde(with = "values::duration")]
+    pub checkpoint_interval: Duration,
+    /// Entries kept in the log for slow followers.
+    pub keep_entries: u64,
+    /// Bytes of one log segment.
+    #[serde(with = "values::size")]
+    pub segment_size: u64,
+    /// Command ids remembered for deduplication.
+    pub dedup_entries: u64,
+    /// Bytes of the tables' page cache.
+    #[serde(with = "values::size")]
+    pub table_cache: usize,
+}
+
+impl Default for RegistryConfig {
+    fn default() -> Self {
+        Self {
+            kind: "replicated".to_owned(),
+            url: values::Secret::default(),
+            password_file: None,
+            queue: 4096,
+            max_batch: 256,
+            max_batch_size: 4 << 20,
+            max_command_size: 2 << 20,
+            timeout: Duration::from_secs(10),
+            tick: Duration::from_millis(100),
+            election_ticks: 10,
+            heartbeat_ticks: 2,
+            checkpoint_size: 64 << 20,
+            checkpoint_interval: Duration::from_secs(60),
+            keep_entries: 10_000,
+            segment_size: 64 << 20,
+            dedup_entries: 100_000,
+            table_cache: 64 << 20,
+        }
+    }
+}
+
+/// `[[stores]]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StoreConfig {
+    /// Unique.
+    pub name: String,
+    /// `file`
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Shown by `/v2/info/stores`.
+    pub description: String,
+    /// `file`: the directory. Empty in the file means `images` below the data directory; loading
+    /// fills that in.
+    pub path: PathBuf,
+    /// Takes uploads that name no store.
+    pub default: bool,
+    /// Higher is tried first.
+    pub weight: i64,
+    /// `file`: leave holes for runs of zeros.
+    pub thin_provisioning: bool,
+    /// `file`: mode of the files; `None`: as the umask says.
+    #[serde(with = "values::file_mode")]
+    pub file_mode: Option<u32>,
+    /// `file`: file system calls at once at most.
+    pub threads: usize,
+    /// `file`: a file system call that takes longer is answered 503; `None`: wait for ever.
+    #[serde(with = "values::optional_duration")]
+    pub timeout: Option<Duration>,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            name: "local".to_owned(),
+            kind: "file".to_owned(),
+            description: String::new(),
+            path: PathBuf::new(),
+            default: false,
+            weight: 0,
+            thin_provisioning: false,
+            file_mode: None,
+            threads: 10,
+            timeout: None,
+        }
+    }
+}
+
+/// `[cache]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CacheConfig {
+    /// Always true in this version.
+    pub enabled: bool,
+    /// Bytes of the disk tier.
+    #[serde(with = "values::size")]
+    pub size: u64,
+    /// Bytes of the memory tier; not built yet.
+    #[serde(with = "values::size")]
+    pub memory: u64,
+    /// Fills at once at most.
+    pub max_fills: usize,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            size: 20 << 30,
+            memory: 512 << 20,
+            max_fills: 16,
+        }
+    }
+}
+
+/// `[limits]`; counts of `None` are unlimited.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Bytes of one image at most.
+    #[serde(with = "values::size")]
+    pub image_size_cap: u64,
+    /// Members of an image.
+    #[serde(with = "values::quota")]
+    pub image_member_quota: Option<u64>,
+    /// Custom properties of an image.
+    #[serde(with = "values::quota")]
+    pub image_property_quota: Option<u64>,
+    /// Tags of an image.
+    #[serde(with = "values::quota")]
+    pub image_tag_quota: Option<u64>,
+    /// Locations of an image.
+    #[serde(with = "values::quota")]
+    pub image_location_quota: Option<u64>,
+    /// Bytes of one owner; `None`: off.
+    #[serde(with = "values::size_or_off")]
+    pub user_storage_quota: Option<u64>,
+    /// Largest page.
+    pub api_limit_max: usize,
+    /// Page without `limit=`.
+    pub limit_param_default: usize,
+    /// Longest request id.
+    pub max_request_id_length: usize,
+    /// Bytes of a JSON body.
+    #[serde(rename = "json_body", with = "values::size")]
+    pub json_body_bytes: usize,
+    /// Uploads at once.
+    pub concurrent_uploads: usize,
+    /// Downloads at once.
+    pub concurrent_downloads: usize,
+    /// An upload that brings no byte for so long is cut.
+    #[serde(with = "values::duration")]
+    pub upload_idle_timeout: Duration,
+    /// An upload's lease, renewed by thirds.
+    #[serde(with = "values::duration")]
+    pub upload_lease: Duration,
+    /// Steps in which an upload of unknown size reserves quota, bytes.
+    #[serde(with = "values::size")]
+    pub reserve_step: u64,
+    /// Connections to the API at once; one more is answered 503.
+    pub connections: usize,
+    /// Bytes of a request head; more is 431.
+    #[serde(rename = "header_size", with = "values::size")]
+    pub header_bytes: usize,
+    /// A connection whose next request head is not complete after so long is closed; so is one
+    /// that idles between requests.
+    #[serde(with = "values::duration")]
+    pub header_timeout: Duration,
+    /// A client that takes no byte of an answer for so long is cut.
+    #[serde(with = "values::duration")]
+    pub slow_client_timeout: Duration,
+    /// What running transfers get to end when the node is told to stop.
+    #[serde(with = "values::duration")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            image_size_cap: 1 << 40,
+            image_member_quota: Some(128),
+            image_property_quota: Some(128),
+            image_tag_quota: Some(128),
+            image_location_quota: Some(10),
+            user_storage_quota: None,
+            api_limit_max: 1000,
+            limit_param_default: 25,
+            max_request_id_length: 64,
+            json_body_bytes: 1 << 20,
+            concurrent_uploads: 64,
+            concurrent_downloads: 1024,
+            upload_idle_timeout: Duration::from_secs(60),
+            upload_lease: Duration::from_secs(300),
+            reserve_step: 64 << 20,
+            connections: 4096,
+            header_bytes: 32 << 10,
+            header_timeout: Duration::from_secs(30),
+            slow_client_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `[image_format]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageFormatConfig {
+    /// Allowed container formats.
+    pub container_formats: Vec<String>,
+    /// Allowed disk formats.
+    pub disk_formats: Vec<String>,
+    /// VMDK createTypes that pass.
+    pub vmdk_allowed_types: Vec<String>,
+    /// Refuse data that is not of the declared format.
+    pub require_image_format_match: bool,
+    /// GPT checks by name whose failure is only noted.
+    pub gpt_safety_checks_nonfatal: Vec<String>,
+}
+
+impl Default for ImageFormatConfig {
+    fn default() -> Self {
+        Self {
+            container_formats: strings(&[
+                "ami",
+                "ari",
+                "aki",
+                "bare",
+                "ovf",
+                "ova",
+                "docker",
+                "compressed",
+            ]),
+            disk_formats: strings(&[
+                "ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop",
+            ]),
+            vmdk_allowed_types: strings(&["streamOptimized", "monolithicSparse"]),
+            require_image_format_match: true,
+            gpt_safety_checks_nonfatal: Vec::new(),
+        }
+    }
+}
+
+/// `[workers]`: the pace of background work.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkersConfig {
+    /// After a busy step a worker rests for so many times as long as the step took.
+    pub rest: u32,
+    /// Longest rest.
+    #[serde(with = "values::duration")]
+    pub max_rest: Duration,
+    /// Pause after a failed step; doubled for each failure in a row,
+    #[serde(with = "values::duration")]
+    pub first_backoff: Duration,
+    /// up to this.
+    #[serde(with = "values::duration")]
+    pub max_backoff: Duration,
+    /// `[workers.reaper]`
+    pub reaper: ReaperConfig,
+}
+
+impl Default for WorkersConfig {
+    fn default() -> Self {
+        Self {
+            rest: 1,
+            max_rest: Duration::from_secs(5),
+            first_backoff: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(60),
+            reaper: ReaperConfig::default(),
+        }
+    }
+}
+
+/// `[workers.reaper]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReaperConfig {
+    /// The queue is looked at so often, and at once when something was deleted here.
+    #[serde(with = "values::duration")]
+    pub interval: Duration,
+    /// Rows taken from the registry at once.
+    pub batch: usize,
+    /// Pause after a failed removal; doubled for each failure of the same object,
+    #[serde(with = "values::duration")]
+    pub first_backoff: Duration,
+    /// up to this.
+    #[serde(with = "values::duration")]
+    pub max_backoff: Duration,
+    /// Failed removals remembered at most.
+    pub max_failures: usize,
+    /// The stores are searched for orphans so often.
+    #[serde(with = "values::duration")]
+    pub sweep_interval: Duration,
+    /// An orphan must have been one for so long.
+    #[serde(with = "values::duration")]
+    pub orphan_grace: Duration,
+    /// Orphans remembered between sweeps at most.
+    pub max_suspects: usize,
+}
+
+impl Default for ReaperConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            batch: 256,
+            first_backoff: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(600),
+            max_failures: 16 << 10,
+            sweep_interval: Duration::from_secs(3600),
+            orphan_grace: Duration::from_secs(3600),
+            max_suspects: 16 << 10,
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogConfig {
+    /// `error` … `trace`, or a list of `target=level`.
+    pub level: String,
+    /// human | json | auto
+    pub format: LogFormat,
+    /// One line per request.
+    pub access: bool,
+    /// Bytes of lines that may wait for a slow reader of the log; then lines are dropped and
+    /// counted.
+    #[serde(with = "values::size")]
+    pub buffer: usize,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Auto,
+            access: true,
+            buffer: 4 << 20,
+        }
+    }
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Human on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Human,
+    /// One object a line.
+    Json,
+}
