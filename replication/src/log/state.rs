@@ -98,16 +98,20 @@ impl State {
 
     fn append(&mut self, entry: Entry) -> Result<(), String> {
         let next = self.last().index.checked_add(1).ok_or("the log is full")?;
-        if entry.index > next {
-            if !self.entries.is_empty() {
-                return Err(format!("entry {} follows {}", entry.index, next - 1));
-            }
-            // The first segments are gone; a later record must say that they were compacted.
+        // The first entry of the first segment may be any: those before it were in segments that
+        // are gone. So may one that replaces some of those. A later record must say that they
+        // were compacted; see `check`.
+        let after_missing = entry.index > next && self.entries.is_empty();
+        let replaces_missing = entry.index <= self.missing && entry.index > self.compacted;
+        if after_missing || replaces_missing {
+            self.entries.clear();
             self.base = Position {
                 index: entry.index - 1,
                 term: 0,
             };
             self.missing = self.base.index;
+        } else if entry.index > next {
+            return Err(format!("entry {} follows {}", entry.index, next - 1));
         } else if entry.index < next {
             let keep = self
                 .base

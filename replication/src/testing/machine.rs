@@ -20,7 +20,7 @@ struct State {
 #[derive(Debug, Clone, Default)]
 pub struct Durable(Arc<Mutex<State>>);
 
-/// Appends every command to a list. Its outcome is the command's place in the list.
+/// Appends every command to a list. Its outcome is the command's index.
 #[derive(Debug)]
 pub struct ListMachine {
     state: State,
@@ -43,9 +43,9 @@ impl ListMachine {
 }
 
 impl StateMachine for ListMachine {
-    type Outcome = usize;
+    type Outcome = LogIndex;
 
-    fn apply(&mut self, entries: &[Committed]) -> Result<Vec<usize>, Fault> {
+    fn apply(&mut self, entries: &[Committed]) -> Result<Vec<LogIndex>, Fault> {
         let mut outcomes = Vec::with_capacity(entries.len());
         for entry in entries {
             if entry.index != self.state.index + 1 {
@@ -55,7 +55,7 @@ impl StateMachine for ListMachine {
                 });
             }
             self.state.index = entry.index;
-            outcomes.push(self.state.commands.len());
+            outcomes.push(entry.index);
             // Entries of Raft itself are empty.
             if !entry.command.is_empty() {
                 let command = (entry.index, entry.command.to_vec());
