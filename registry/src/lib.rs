@@ -20,6 +20,7 @@ pub mod outcome;
 mod plan;
 mod postings;
 pub mod query;
+mod record_cache;
 mod registry;
 mod snapshot;
 pub mod status;
@@ -64,7 +65,7 @@ pub struct Config {
     pub dedup_entries: u64,
     /// How long an upload stays alive without a sign of life, in the log's time.
     pub upload_lease: std::time::Duration,
-    /// Bytes of redb's page cache.
+    /// Bytes of redb's page cache. Decoded records take up to a fifth of that again, mostly far less.
     pub table_cache_bytes: usize,
     /// This process: random, never used before.
     pub incarnation: u128,
@@ -95,4 +96,9 @@ pub enum OpenError {
         /// Known.
         known: u32,
     },
+}
+
+/// A command as it stands in the log; for those who drive a [`store::Store`] without a [`Registry`].
+pub fn encode_command(envelope: &command::Envelope) -> Result<Vec<u8>, Fault> {
+    encoding::encode_envelope(envelope)
 }

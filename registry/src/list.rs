@@ -22,9 +22,6 @@ use crate::{
     view::View,
 };
 
-/// Candidates that are sorted in memory at most.
-const FEW: usize = 1000;
-
 /// `sort_key` and `sort_dir`, in order of weight.
 type Keys = [(SortKey, Direction)];
 
@@ -59,6 +56,15 @@ struct Page<'v> {
 }
 
 impl Page<'_> {
+    /// Candidates that are sorted in memory at most. Sorting costs one record each; walking costs
+    /// about a quarter of one for each of the images between two candidates, until the page is
+    /// full. Where both cost the same lies this.
+    fn few(&self) -> Result<u64> {
+        let limit = self.limit as u64;
+        let images = self.view.image_count()?;
+        Ok(limit.max((limit.saturating_mul(images) / 4).isqrt()))
+    }
+
     fn full(&self) -> bool {
         self.images.len() >= self.limit
     }
@@ -78,7 +84,7 @@ impl Page<'_> {
         if *key == SortKey::CreatedAt {
             return self.fill_by_row(*direction, candidates, driver, marker);
         }
-        if let Some(few) = self.few(candidates, driver)? {
+        if let Some(few) = self.gather(candidates, driver)? {
             self.fill_sorted(keys, few, marker);
             return Ok(());
         }
@@ -231,11 +237,12 @@ impl Page<'_> {
     }
 
     /// All candidates with the posting `driver`, if they are few.
-    fn few(
+    fn gather(
         &self,
         candidates: &Candidates<'_>,
         driver: &Posting,
     ) -> Result<Option<Vec<Arc<Image>>>> {
+        let few = self.few()?;
         let mut found = Vec::new();
         let keys = driver.chunk(0)..=driver.chunk(u16::MAX);
         let chunks = self
@@ -246,7 +253,7 @@ impl Page<'_> {
         for entry in chunks {
             let (key, value) = entry.map_err(fault("walking an index"))?;
             let rows = decode_rows(value.value())? & &*candidates.chunk(chunk_in(key.value())?)?;
-            if found.len() as u64 + rows.len() > FEW as u64 {
+            if found.len() as u64 + rows.len() > few {
                 return Ok(None);
             }
             found.extend(rows);

@@ -18,6 +18,7 @@ use crate::{
     encoding::{decode, decode_envelope, encode, fault},
     machine::decide,
     outcome::Outcome,
+    record_cache::RecordCache,
     snapshot,
     tables::{self, ALL, FORMAT_KEY, META, META_KEY, Meta, TABLE_FORMAT},
     view::View,
@@ -40,6 +41,7 @@ pub struct Reader(Arc<Shared>);
 struct Shared {
     /// Before the database, so that its transaction ends first.
     view: RwLock<View>,
+    cache: Arc<RecordCache>,
     database: Database,
 }
 
@@ -64,14 +66,18 @@ impl Store {
         let mut builder = Builder::new();
         builder.set_cache_size(cache_bytes);
         if fs::exists(path).map_err(failed)? {
-            return Self::start(builder.open(path).map_err(unopened)?, remember);
+            return Self::start(builder.open(path).map_err(unopened)?, cache_bytes, remember);
         }
         let new = path.with_extension("new");
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             Err(_) | Ok(()) => {}
         }
-        let store = Self::start(builder.create(&new).map_err(unopened)?, remember)?;
+        let store = Self::start(
+            builder.create(&new).map_err(unopened)?,
+            cache_bytes,
+            remember,
+        )?;
         fs::rename(&new, path).map_err(failed)?;
         let directory = path.parent().unwrap_or_else(|| Path::new("."));
         fs::File::open(directory)
@@ -119,7 +125,7 @@ impl Store {
             .set_cache_size(cache_bytes)
             .create_with_backend(backend)
             .map_err(unopened)?;
-        Self::start(database, remember)
+        Self::start(database, cache_bytes, remember)
     }
 
     /// A reader of these tables.
@@ -133,7 +139,7 @@ impl Store {
         self.meta.counters.next_row += rows;
     }
 
-    fn start(database: Database, remember: u64) -> Result<Self, OpenError> {
+    fn start(database: Database, cache_bytes: usize, remember: u64) -> Result<Self, OpenError> {
         let tables = |fault: Fault| OpenError::Tables(fault.to_string());
         let meta = match found(&database).map_err(tables)? {
             Found::Tables(meta) => meta,
@@ -145,10 +151,12 @@ impl Store {
                 });
             }
         };
-        let view = view_of(&database, meta).map_err(tables)?;
+        let cache = Arc::new(RecordCache::beside(cache_bytes, meta.applied));
+        let view = view_of(&database, meta, &cache).map_err(tables)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 view: RwLock::new(view),
+                cache,
                 database,
             }),
             meta,
@@ -157,9 +165,9 @@ impl Store {
         })
     }
 
-    /// Shows readers what was committed.
+    /// Shows readers what was committed. The cache of records has moved on before.
     fn publish(&mut self, meta: Meta) -> Result<(), Fault> {
-        let view = view_of(&self.shared.database, meta)?;
+        let view = view_of(&self.shared.database, meta, &self.shared.cache)?;
         *self.shared.view.write() = view;
         self.meta = meta;
         Ok(())
@@ -197,8 +205,9 @@ impl StateMachine for Store {
             });
             writer.applied(entry.index);
         }
-        let meta = writer.finish()?;
+        let (meta, changed) = writer.finish()?;
         transaction.commit().map_err(fault("committing"))?;
+        self.shared.cache.advance(meta.applied, changed);
         self.publish(meta)?;
         Ok(outcomes)
     }
@@ -232,6 +241,7 @@ impl StateMachine for Store {
         let transaction = begin(&self.shared.database)?;
         let meta = snapshot::import(&transaction, index, bytes)?;
         commit_durably(transaction)?;
+        self.shared.cache.clear(meta.applied);
         self.publish(meta)?;
         self.durable = meta.applied;
         Ok(())
@@ -253,9 +263,9 @@ fn commit_durably(mut transaction: WriteTransaction) -> Result<(), Fault> {
     transaction.commit().map_err(fault("checkpointing"))
 }
 
-fn view_of(database: &Database, meta: Meta) -> Result<View, Fault> {
+fn view_of(database: &Database, meta: Meta, cache: &Arc<RecordCache>) -> Result<View, Fault> {
     let transaction = database.begin_read().map_err(fault("beginning to read"))?;
-    Ok(View::new(transaction, meta))
+    Ok(View::new(transaction, meta, Arc::clone(cache)))
 }
 
 fn unopened(error: redb::DatabaseError) -> OpenError {

@@ -13,6 +13,7 @@ use crate::{
     encoding::{decode, fault},
     image::{Image, ImageId, Member, PendingDelete, Timestamp, Upload, UploadRow, Visibility},
     query::Scope,
+    record_cache::{MAX_RECORD, RecordCache},
     status::Status,
     tables::{self, Meta, UploadState, Usage},
 };
@@ -27,6 +28,7 @@ pub struct View(Arc<Inner>);
 struct Inner {
     transaction: ReadTransaction,
     meta: Meta,
+    cache: Arc<RecordCache>,
     ids: OnceLock<Table>,
     records: OnceLock<Table>,
     members: OnceLock<Table>,
@@ -36,10 +38,11 @@ struct Inner {
 
 impl View {
     /// A view of what `transaction` sees, where `meta` stands.
-    pub(crate) fn new(transaction: ReadTransaction, meta: Meta) -> Self {
+    pub(crate) fn new(transaction: ReadTransaction, meta: Meta, cache: Arc<RecordCache>) -> Self {
         Self(Arc::new(Inner {
             transaction,
             meta,
+            cache,
             ids: OnceLock::new(),
             records: OnceLock::new(),
             members: OnceLock::new(),
@@ -173,6 +176,11 @@ impl View {
         self.0.meta.applied
     }
 
+    /// The whole state as a snapshot has it.
+    pub fn export(&self) -> Result<Vec<u8>> {
+        Ok(crate::snapshot::export(&self.0.transaction)?)
+    }
+
     /// Row of the next image to be made: above all rows there are.
     pub(crate) fn next_row(&self) -> u32 {
         self.0.meta.counters.next_row
@@ -180,8 +188,21 @@ impl View {
 
     /// The image of a row that an index names.
     pub(crate) fn record(&self, row: u32) -> Result<Arc<Image>> {
-        let image = tables::record(self.records()?, row)?.ok_or_else(|| missing(row))?;
-        self.whole(image)
+        const WHAT: &str = "reading an image record";
+        let Inner { cache, meta, .. } = &*self.0;
+        if let Some(image) = cache.get(meta.applied, row) {
+            return Ok(image);
+        }
+        let value = self
+            .records()?
+            .get(tables::row_key(row).as_slice())
+            .map_err(fault(WHAT))?
+            .ok_or_else(|| missing(row))?;
+        let image = self.whole(decode(WHAT, value.value())?)?;
+        if value.value().len() <= MAX_RECORD {
+            cache.put(meta.applied, &image);
+        }
+        Ok(image)
     }
 
     pub(crate) fn ids(&self) -> Result<&Table, Fault> {

@@ -1,6 +1,6 @@
 //! One write transaction: the state as the machine reads it, and the machine's changes.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use glimpse_replication::{Fault, LogIndex};
 use redb::{ReadableTable as _, Table, WriteTransaction};
@@ -32,6 +32,8 @@ pub(crate) struct Writer<'t> {
     remembered_order: Open<'t>,
     postings: Open<'t>,
     pending: Pending,
+    /// Rows whose records are not what they were.
+    changed: BTreeSet<u32>,
     meta: Meta,
     /// Commands remembered at most.
     remember: u64,
@@ -61,6 +63,7 @@ impl<'t> Writer<'t> {
             remembered_order: open(tables::REMEMBERED_ORDER)?,
             postings: open(tables::POSTINGS)?,
             pending: Pending::default(),
+            changed: BTreeSet::new(),
             meta,
             remember,
         })
@@ -71,11 +74,12 @@ impl<'t> Writer<'t> {
         self.meta.applied = index;
     }
 
-    /// Writes the indexes and the applied index, and gives back the new state of the registry.
-    pub(crate) fn finish(mut self) -> Result<Meta, Fault> {
+    /// Writes the indexes and the applied index, and gives back the new state of the registry and
+    /// the rows whose records have changed.
+    pub(crate) fn finish(mut self) -> Result<(Meta, BTreeSet<u32>), Fault> {
         self.pending.flush(&mut self.postings)?;
         put(&mut self.meta_table, tables::META_KEY, &encode(&self.meta)?)?;
-        Ok(self.meta)
+        Ok((self.meta, self.changed))
     }
 
     /// Carries out one change that the entry at `index` makes.
@@ -83,6 +87,7 @@ impl<'t> Writer<'t> {
         match change {
             Change::PutImage { before, after } => self.put_image(before.as_deref(), &after),
             Change::RemoveImage { image, members, at } => {
+                self.changed.insert(image.row);
                 self.pending.replace(Some(&image), None);
                 for member in &members {
                     self.remove_member(image.row, member)?;
@@ -128,6 +133,7 @@ impl<'t> Writer<'t> {
     }
 
     fn put_image(&mut self, before: Option<&Image>, after: &Image) -> Result<(), Fault> {
+        self.changed.insert(after.row);
         self.pending.replace(before, Some(after));
         let row = tables::row_key(after.row);
         if before.is_none() {

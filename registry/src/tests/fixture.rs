@@ -109,6 +109,14 @@ pub(super) fn assert_same_state(left: &[u8], right: &[u8]) {
 }
 
 pub(super) fn entry(index: u64, id: u64, time: u64, command: Command) -> Committed {
+    Committed {
+        index,
+        command: encoded(id, time, command),
+    }
+}
+
+/// A command as it stands in the log.
+pub(super) fn encoded(id: u64, time: u64, command: Command) -> Bytes {
     let envelope = Envelope {
         id: CommandId {
             client: 7,
@@ -118,10 +126,7 @@ pub(super) fn entry(index: u64, id: u64, time: u64, command: Command) -> Committ
         time: Timestamp(time),
         command,
     };
-    Committed {
-        index,
-        command: Bytes::from(encode_envelope(&envelope).unwrap()),
-    }
+    Bytes::from(encode_envelope(&envelope).unwrap())
 }
 
 pub(super) fn image_id(id: u128) -> ImageId {

@@ -40,17 +40,17 @@ fn fill(node: &mut Node, rng: &mut rand::rngs::StdRng) -> HashMap<(ImageId, Stri
             let attributes =
                 random_attributes(&mut rand::SeedableRng::seed_from_u64(number as u64));
             push(node, Command::CreateImage { id, attributes });
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 let lease = Timestamp(node.clock + 3600 * SECOND);
                 push(node, begin(number, number, 0, None, lease));
                 let size = (number % 10_000) as u64;
                 push(node, finish(number, number, size, None));
             }
-            if number % 3 == 0 {
+            if number.is_multiple_of(3) {
                 let member = "q".to_owned();
                 let quota = None;
                 push(node, Command::AddMember { id, member, quota });
-                if number % 2 == 0 {
+                if number.is_multiple_of(2) {
                     push(
                         node,
                         Command::SetMemberStatus {

@@ -141,10 +141,11 @@ fn order(query: &ListQuery, a: &Image, b: &Image) -> Ordering {
         let order = match key {
             SortKey::Name => a.attributes.name.cmp(&b.attributes.name),
             SortKey::Status => a.status.as_str().cmp(b.status.as_str()),
-            SortKey::ContainerFormat => {
-                (&a.attributes.container_format).cmp(&b.attributes.container_format)
-            }
-            SortKey::DiskFormat => (&a.attributes.disk_format).cmp(&b.attributes.disk_format),
+            SortKey::ContainerFormat => a
+                .attributes
+                .container_format
+                .cmp(&b.attributes.container_format),
+            SortKey::DiskFormat => a.attributes.disk_format.cmp(&b.attributes.disk_format),
             SortKey::Size => a.size.cmp(&b.size),
             SortKey::Id => a.id.to_string().cmp(&b.id.to_string()),
             SortKey::CreatedAt => a.created_at.cmp(&b.created_at),
