@@ -10,10 +10,8 @@ use axum::{
     response::Response,
 };
 use glimpse_registry::{
-    View,
     image::{Image, ImageId, Visibility},
     outcome::Rejection,
-    query::Scope,
     status::Status,
 };
 use glimpse_store::StoreError;
@@ -35,7 +33,7 @@ use crate::{
         conditional::{self, Condition},
         range::{self, RangeError, Wanted},
     },
-    policy::Target,
+    policy::{self, image::Denied},
 };
 
 /// Seconds after which a client may try again when every slot is taken.
@@ -100,8 +98,13 @@ async fn accept_upload(
             "image data must be sent as Content-Type application/octet-stream",
         ));
     }
-    let (view, image) = find(app, context, id).await?;
-    authorize(app, context, &view, &image, "upload_image")?;
+    let image = find(app, context, id, &["upload_image"]).await?;
+    if context.read_only {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "anonymous access is for reading only",
+        ));
+    }
     let store = target_store(app, headers)?;
     let declared = declared_size(headers)?;
     if image.status != Status::Queued {
@@ -138,25 +141,24 @@ pub async fn download(
     Path(id): Path<String>,
     request: http::Request<Body>,
 ) -> Result<Response, ApiError> {
-    let (view, image) = find(&app, &context, &id).await?;
+    let prefer = preferred_stores(request.uri().query().unwrap_or_default());
+    let rules: &[&str] = match prefer.is_empty() {
+        true => &["download_image"],
+        false => &["download_image", "download_from_store"],
+    };
+    let image = find(&app, &context, &id, rules).await?;
     if image.status == Status::Deactivated && !context.is_admin {
         return Err(ApiError::new(
             StatusCode::FORBIDDEN,
             "the image has been deactivated; its data cannot be downloaded",
         ));
     }
-    authorize(&app, &context, &view, &image, "download_image")?;
-    let prefer = preferred_stores(request.uri().query().unwrap_or_default());
-    if !prefer.is_empty() {
-        authorize(&app, &context, &view, &image, "download_from_store")?;
-        if let Some(unknown) = prefer.iter().find(|name| app.stores.get(name).is_none()) {
-            return Err(ApiError::new(
-                StatusCode::BAD_REQUEST,
-                format!("store {unknown:?} is not configured"),
-            ));
-        }
+    if let Some(unknown) = prefer.iter().find(|name| app.stores.get(name).is_none()) {
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            format!("store {unknown:?} is not configured"),
+        ));
     }
-    drop(view);
     if image.locations.is_empty() {
         return Ok(empty(StatusCode::NO_CONTENT));
     }
@@ -228,7 +230,14 @@ async fn answer(
             .try_acquire_owned()
             .map_err(|_| busy("downloads"))?;
         let locations = Arc::new(Locations::of(image, &app.stores, prefer));
-        let mut body = ChunkBody::new(Arc::clone(app), known, locations, part.clone(), slot);
+        let mut body = ChunkBody::new(
+            Arc::clone(app),
+            image.id,
+            known,
+            locations,
+            part.clone(),
+            slot,
+        );
         body.first().await.map_err(|error| {
             ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -260,71 +269,37 @@ async fn answer(
     Ok(response)
 }
 
-/// The image, if it exists for the caller.
-async fn find(app: &App, context: &Context, id: &str) -> Result<(View, Arc<Image>), ApiError> {
-    let id: ImageId = id.parse().map_err(|_| not_found(id))?;
-    let view = app.registry.read().await?;
-    let image = view.image(id)?.ok_or_else(|| not_found(&id.to_string()))?;
-    if !view.visible(&image, &scope(context))? {
-        return Err(not_found(&id.to_string()));
-    }
-    Ok((view, image))
-}
-
-fn scope(context: &Context) -> Scope {
-    match (&context.project_id, context.is_admin) {
-        (project, true) => Scope::Admin {
-            project: project.clone(),
-        },
-        (Some(project), false) => Scope::Project(project.clone()),
-        (None, false) => Scope::Anonymous,
-    }
-}
-
-/// Asks the policy about the image. A refusal tells that the image exists only to those who may
-/// see it (image-api 4.2).
-fn authorize(
+/// The image, if the rule allows the caller to use it so.
+async fn find(
     app: &App,
     context: &Context,
-    view: &View,
-    image: &Image,
-    rule: &str,
-) -> Result<(), ApiError> {
-    let owner = image.attributes.owner.as_deref();
-    if context.foreign_scope {
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "the token is not scoped to a project",
-        ));
-    }
-    // Only a shared image has members that count, and only others' projects need be ones.
-    let project = context
-        .project_id
-        .as_deref()
-        .filter(|project| owner != Some(project));
-    let member_id = match project {
-        Some(project) if image.attributes.visibility == Visibility::Shared => {
-            view.member(image.id, project)?.map(|_| project)
-        }
-        _ => None,
+    id: &str,
+    rules: &[&str],
+) -> Result<Arc<Image>, ApiError> {
+    let image_id: ImageId = id.parse().map_err(|_| not_found(id))?;
+    let view = app.registry.read().await?;
+    let image = view.image(image_id)?.ok_or_else(|| not_found(id))?;
+    // Only a shared image has members that count, and its owner need not be one.
+    let project = context.project_id.as_deref().filter(|project| {
+        image.attributes.visibility == Visibility::Shared
+            && image.attributes.owner.as_deref() != Some(project)
+    });
+    let is_member = match project {
+        Some(project) => view.member(image_id, project)?.is_some(),
+        None => false,
     };
-    let target = Target {
-        owner,
-        visibility: Some(image.attributes.visibility.as_str()),
-        member_id,
-        ..Target::default()
-    };
-    let reads = rule.starts_with("download");
-    if (reads || !context.read_only) && app.policy.allows(rule, context, &target) {
-        return Ok(());
+    for rule in rules {
+        policy::image::check(&app.policy, rule, context, &image, is_member).map_err(|denied| {
+            match denied {
+                Denied::NotFound => not_found(id),
+                Denied::Forbidden => ApiError::new(
+                    StatusCode::FORBIDDEN,
+                    format!("the policy does not allow this ({rule})"),
+                ),
+            }
+        })?;
     }
-    if app.policy.allows("get_image", context, &target) {
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            format!("the policy does not allow this ({rule})"),
-        ));
-    }
-    Err(not_found(&image.id.to_string()))
+    Ok(image)
 }
 
 fn is_octet_stream(headers: &HeaderMap) -> bool {

@@ -15,6 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use glimpse_cache::{CHUNK_SIZE, Cache, ChunkRef, Error};
+use glimpse_registry::image::ImageId;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -40,6 +41,8 @@ enum Chunk {
 /// A range of an image as a body. It holds its download slot for as long as it lives.
 pub struct ChunkBody {
     app: Arc<App>,
+    /// For the log.
+    image: ImageId,
     known: Arc<Known>,
     locations: Arc<Locations>,
     /// What is still to be sent.
@@ -58,6 +61,7 @@ impl ChunkBody {
     /// A body for `range`, which must lie within the image. Nothing is fetched yet.
     pub fn new(
         app: Arc<App>,
+        image: ImageId,
         known: Arc<Known>,
         locations: Arc<Locations>,
         range: Range<u64>,
@@ -72,6 +76,7 @@ impl ChunkBody {
         app.data.counters.downloads.add(1);
         Self {
             app,
+            image,
             known,
             locations,
             range,
@@ -160,7 +165,12 @@ impl ChunkBody {
         self.failed = true;
         self.queue.clear();
         self.app.data.counters.downloads_broken.add(1);
-        tracing::error!(offset = self.range.start, %error, "download broken off");
+        tracing::error!(
+            image.id = %self.image,
+            offset = self.range.start,
+            %error,
+            "download broken off"
+        );
     }
 }
 

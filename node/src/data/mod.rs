@@ -14,7 +14,7 @@ pub mod source;
 pub mod upload;
 
 #[cfg(test)]
-mod pipeline_tests;
+mod tests;
 
 use std::{
     collections::HashSet,

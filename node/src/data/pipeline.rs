@@ -17,7 +17,7 @@ use super::hashes::{Algorithm, Digests, Hashers};
 use crate::format::{Inspector, Refused, Verdict};
 
 /// Bytes of one upload under way at most.
-pub const WINDOW: usize = 8 << 20;
+pub const WINDOW: usize = 4 << 20;
 
 /// Small frames are joined up to this size, for the sake of the store's system calls; frames of
 /// half of it pass as they are, without a copy.

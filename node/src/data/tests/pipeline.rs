@@ -22,11 +22,13 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    hashes::{Algorithm, hex},
-    pipeline::{Bounds, Broken, PIECE, Received, Room, WINDOW, receive},
+use crate::{
+    data::{
+        hashes::{Algorithm, hex},
+        pipeline::{Bounds, Broken, PIECE, Received, Room, WINDOW, receive},
+    },
+    format::{Inspector, Rules},
 };
-use crate::format::{Inspector, Rules};
 
 /// A body of given frames; what comes after them is the last item.
 struct Frames {

@@ -1,57 +1,35 @@
-//! One upload, from the first byte to the outcome.
-//!
-//! It runs in a task of its own that owns body, writer, lease and clean-up: a client that goes away
-//! takes only the answer with it. The order is what makes it safe:
-//!
-//! 1. `begin_upload` makes the image `saving`; from here on nobody else writes under its key.
-//! 2. The bytes; the verdict of the inspector comes before anything is visible in the store.
-//! 3. The object is finished and the manifest kept, both durable.
-//! 4. `finish_upload` makes the image active: one command, the only commit.
-//!
-//! Whatever fails before 4 removes the object first and gives the upload up last, so that no moment
-//! lets a second upload meet a leftover, and a crash between leaves the upload row for the reaper.
-//! When the answer to 4 is lost, the command may still be applied: nothing is removed before the
-//! registry has said what became of it.
+//! The task of one upload: the steps in order, and the clean-up after each of them.
 
 use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use axum::body::Body;
-use bytes::Bytes;
 use glimpse_cache::{CHUNK_SIZE, Manifest, ManifestName};
 use glimpse_registry::{
     Error as RegistryError,
     command::UploadedData,
-    image::{Image, ImageId, Location, ManifestRef, UploadId},
+    image::{Image, Location, ManifestRef, UploadId},
     outcome::Rejection,
 };
 use glimpse_store::{StoreError, Stored};
-use http_body_util::BodyExt;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 
 use super::{
-    hashes::Algorithm,
-    objects,
-    pipeline::{self, Bounds, Broken, Received, Room},
+    Job, UploadError, drain,
+    lease::Lease,
+    settle::{Settled, settled},
 };
 use crate::{
-    app::{App, NamedStore},
+    app::App,
     config::Config,
+    data::{
+        hashes::Algorithm,
+        objects,
+        pipeline::{self, Bounds, Broken, Received},
+    },
     format::{Inspector, Rules},
 };
-
-/// After a refusal so much of the body is still read, so that a client that writes before it reads
-/// gets to see the answer; then the connection is closed.
-const DRAIN_BYTES: u64 = 16 << 20;
-/// And for so long.
-const DRAIN_TIME: Duration = Duration::from_secs(3);
 
 /// Pauses between attempts to reach the registry or the store again: from this,
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -64,73 +42,10 @@ const ABORT_ATTEMPTS: u32 = 20;
 /// The client is told that the outcome is unknown after so long; the task goes on.
 const OUTCOME_PATIENCE: Duration = Duration::from_secs(30);
 
-/// An upload that passed every check that needs no bytes.
-pub struct Job {
-    /// The queued image, as read by the handler.
-    pub image: Arc<Image>,
-    /// Where the data goes.
-    pub store: NamedStore,
-    /// The size that the client announced.
-    pub declared: Option<u64>,
-    /// The data.
-    pub body: Body,
-    /// Whether the client waits for `100 Continue`: then a refused body is not read.
-    pub expects_continue: bool,
-    /// Held until the outcome.
-    pub slot: OwnedSemaphorePermit,
-}
-
-/// Why an upload did not make the image active.
-#[derive(Debug, thiserror::Error)]
-pub enum UploadError {
-    /// The registry refused to begin: nothing has been read.
-    #[error(transparent)]
-    Begin(RegistryError),
-    /// The data did not arrive whole, or must not be kept.
-    #[error(transparent)]
-    Broken(#[from] Broken),
-    /// The image was deleted meanwhile: 410.
-    #[error("the image was deleted during the upload; its data was removed")]
-    Gone,
-    /// Another node gave the upload up (its lease had run out): 409.
-    #[error("the upload was abandoned because it gave no sign of life; upload again")]
-    Abandoned,
-    /// The registry does not answer: 503. The image may become active, or queued again.
-    #[error("the outcome of the upload is not known yet; look at the image's status")]
-    Unknown,
-}
-
-/// Runs the upload in its own task and waits for the outcome.
-pub async fn run(app: Arc<App>, job: Job) -> Result<(), UploadError> {
-    let (answer, outcome) = oneshot::channel();
-    let task = Task::new(Arc::clone(&app), job, answer);
-    app.data.tasks.spawn(task.run());
-    // The sender is dropped without a word only when the task panicked or the runtime ends.
-    outcome.await.unwrap_or(Err(UploadError::Unknown))
-}
-
-/// Reads on for a while after a refusal, in the background.
-pub fn drain(app: &App, mut body: Body) {
-    let reading = async move {
-        let mut left = DRAIN_BYTES;
-        while let Some(Ok(frame)) = body.frame().await {
-            let len = frame.data_ref().map_or(0, Bytes::len) as u64;
-            match left.checked_sub(len) {
-                Some(rest) => left = rest,
-                None => break,
-            }
-        }
-    };
-    app.data.tasks.spawn(async move {
-        // What is over time is dropped, which closes the connection.
-        drop(tokio::time::timeout(DRAIN_TIME, reading).await);
-    });
-}
-
-type Answer = oneshot::Sender<Result<(), UploadError>>;
+pub(super) type Answer = oneshot::Sender<Result<(), UploadError>>;
 
 /// What the task owns.
-struct Task {
+pub(super) struct Task {
     app: Arc<App>,
     job: Job,
     lease: Arc<Lease>,
@@ -140,33 +55,20 @@ struct Task {
 }
 
 impl Task {
-    fn new(app: Arc<App>, job: Job, answer: Answer) -> Self {
+    pub(super) fn new(app: Arc<App>, job: Job, answer: Answer) -> Self {
         let upload = UploadId(rand::random());
-        let lease = Arc::new(Lease {
-            id: job.image.id,
-            upload,
-            // Images without an owner count against nobody.
-            quota: app
-                .config
-                .limits
-                .user_storage_quota
-                .filter(|_| job.image.attributes.owner.is_some()),
-            reserved: AtomicU64::new(job.declared.unwrap_or(0)),
-            extending: Mutex::new(()),
-            lost: CancellationToken::new(),
-            app: Arc::clone(&app),
-        });
+        let lease = Lease::new(&app, &job.image, upload, job.declared.unwrap_or(0));
         app.data.live.lock().insert(upload);
         Self {
             app,
             job,
-            lease,
+            lease: Arc::new(lease),
             answer: Some(answer),
             stuck: false,
         }
     }
 
-    async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let result = match self.begin().await {
             Ok(()) => {
                 let lease = Arc::clone(&self.lease);
@@ -473,45 +375,6 @@ impl Drop for Task {
     }
 }
 
-/// What became of an upload whose finish was refused.
-#[derive(Debug)]
-enum Settled {
-    /// An earlier finish, whose answer was lost, was applied.
-    Applied,
-    /// It was not, and what lies under the key is ours to remove.
-    Ours(UploadError),
-    /// Another has given the upload up and may have begun anew: what lies under the key may be its.
-    NotOurs(UploadError),
-}
-
-/// Reads it off the image as it is now.
-fn settled(
-    rejection: Rejection,
-    image: Option<&Image>,
-    upload: UploadId,
-    data: &UploadedData,
-) -> Settled {
-    let Some(image) = image else {
-        // Its id is never used again, nor is the key.
-        return Settled::Ours(UploadError::Gone);
-    };
-    let ours = image.manifest == Some(data.manifest)
-        && image
-            .locations
-            .iter()
-            .any(|location| location.url == data.location.url);
-    if ours {
-        Settled::Applied
-    } else if rejection != Rejection::UploadLost
-        && image.upload.as_ref().is_some_and(|u| u.id == upload)
-    {
-        Settled::Ours(Broken::Registry(rejection.into()).into())
-    } else {
-        // Also when the row is still ours but its lease is over: any reaper may be at it.
-        Settled::NotOurs(UploadError::Abandoned)
-    }
-}
-
 /// How the data is judged.
 fn rules(image: &Image, config: &Config) -> Rules {
     let format = &config.image_format;
@@ -525,75 +388,5 @@ fn rules(image: &Image, config: &Config) -> Rules {
         vmdk_allowed_types: format.vmdk_allowed_types.clone(),
         require_match: format.require_image_format_match,
         gpt_nonfatal: format.gpt_safety_checks_nonfatal.clone(),
-    }
-}
-
-/// The sign of life of an upload, and its share of the quota.
-struct Lease {
-    app: Arc<App>,
-    id: ImageId,
-    upload: UploadId,
-    quota: Option<u64>,
-    /// Bytes reserved in all.
-    reserved: AtomicU64,
-    /// One extension at a time: a renewal must not undo a growth.
-    extending: Mutex<()>,
-    /// The image is gone, or the lease.
-    lost: CancellationToken,
-}
-
-impl Lease {
-    /// Renews the lease by thirds for as long as it is polled.
-    async fn keep(&self) -> Infallible {
-        let period = (self.app.config.limits.upload_lease / 3).max(RETRY_FIRST);
-        loop {
-            tokio::time::sleep(period).await;
-            let _one = self.extending.lock().await;
-            // Anything but a loss is tried again in time: there are two more thirds.
-            if let Err(Broken::Lost) = self.extend(self.reserved.load(Ordering::Relaxed)).await {
-                self.lost.cancel();
-                return std::future::pending().await;
-            }
-        }
-    }
-
-    async fn extend(&self, total: u64) -> Result<(), Broken> {
-        let extended = self
-            .app
-            .registry
-            .extend_upload(self.id, self.upload, total, self.quota)
-            .await;
-        match extended {
-            Ok(()) => {
-                self.reserved.store(total, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(RegistryError::Rejected(Rejection::UploadLost | Rejection::ImageNotFound)) => {
-                Err(Broken::Lost)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-impl Room for Lease {
-    async fn reserve(&self, total: u64) -> Result<(), Broken> {
-        if self.quota.is_none() || total <= self.reserved.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let _one = self.extending.lock().await;
-        let step = self.app.config.limits.reserve_step.max(1);
-        let target = total.div_ceil(step).saturating_mul(step);
-        match self.extend(target).await {
-            // A whole step does not fit; what is left may.
-            Err(Broken::Registry(RegistryError::Rejected(Rejection::StorageQuota {
-                used,
-                limit,
-                ..
-            }))) if limit.saturating_sub(used) >= total => {
-                self.extend(limit.saturating_sub(used)).await
-            }
-            other => other,
-        }
     }
 }

@@ -1,0 +1,232 @@
+//! Uploads over a store that fails when told to.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use glimpse_registry::status::Status;
+use glimpse_store::{Capabilities, Listed, Result, Stat, Store, StoreError, Stored, Write};
+
+use super::rig::{MIB, Rig, bytes, member, random, refused};
+use crate::workers::Worker;
+
+/// How often each call still fails.
+#[derive(Default)]
+struct Faults {
+    put: AtomicU32,
+    write: AtomicU32,
+    /// Before anything is visible.
+    finish: AtomicU32,
+    /// After the object is visible.
+    finish_visible: AtomicU32,
+    delete: AtomicU32,
+}
+
+impl Faults {
+    fn strike(count: &AtomicU32) -> Result<()> {
+        let left = count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        match left {
+            Ok(_) => Err(StoreError::Unavailable("as told".to_owned())),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// The real store behind the faults.
+struct Faulty {
+    inner: Arc<dyn Store>,
+    faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl Store for Faulty {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+    async fn put(&self, key: &str, size: Option<u64>) -> Result<Box<dyn Write>> {
+        Faults::strike(&self.faults.put)?;
+        Ok(Box::new(FaultyWrite {
+            inner: self.inner.put(key, size).await?,
+            faults: Arc::clone(&self.faults),
+        }))
+    }
+    async fn get(&self, url: &str, range: Range<u64>) -> Result<BoxStream<'static, Result<Bytes>>> {
+        self.inner.get(url, range).await
+    }
+    async fn stat(&self, url: &str) -> Result<Stat> {
+        self.inner.stat(url).await
+    }
+    async fn delete(&self, url: &str) -> Result<()> {
+        Faults::strike(&self.faults.delete)?;
+        self.inner.delete(url).await
+    }
+    async fn list(&self) -> Result<BoxStream<'static, Result<Listed>>> {
+        self.inner.list().await
+    }
+    async fn remove_unfinished(&self) -> Result<u64> {
+        self.inner.remove_unfinished().await
+    }
+}
+
+struct FaultyWrite {
+    inner: Box<dyn Write>,
+    faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl Write for FaultyWrite {
+    async fn write(&mut self, data: Bytes) -> Result<()> {
+        Faults::strike(&self.faults.write)?;
+        self.inner.write(data).await
+    }
+    async fn finish(self: Box<Self>) -> Result<Stored> {
+        if let Err(error) = Faults::strike(&self.faults.finish) {
+            self.inner.abort().await?;
+            return Err(error);
+        }
+        let stored = self.inner.finish().await?;
+        Faults::strike(&self.faults.finish_visible)?;
+        Ok(stored)
+    }
+    async fn abort(self: Box<Self>) -> Result<()> {
+        self.inner.abort().await
+    }
+}
+
+fn faulty() -> (Rig, Arc<Faults>) {
+    let faults = Arc::<Faults>::default();
+    let rig = Rig::over(
+        |inner| {
+            Arc::new(Faulty {
+                inner,
+                faults: Arc::clone(&faults),
+            })
+        },
+        |_| {},
+    );
+    (rig, faults)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_fails_at_any_step_leaves_nothing_and_a_second_upload_works() {
+    let (rig, faults) = faulty();
+    let id = rig.image().await;
+    let data = random(1, 2 * MIB + 3);
+    for (step, fault) in [
+        ("put", &faults.put),
+        ("write", &faults.write),
+        ("finish", &faults.finish),
+        ("finish, visible", &faults.finish_visible),
+    ] {
+        fault.store(1, Ordering::SeqCst);
+        let (status, text) = refused(rig.put(id, data.clone()).await);
+        assert_eq!(status, 503, "{step}: {text}");
+        assert_eq!(fault.load(Ordering::SeqCst), 0, "{step} was not reached");
+        rig.assert_untouched(id, step).await;
+    }
+    // The removal of the visible object fails a few times as well.
+    faults.finish_visible.store(1, Ordering::SeqCst);
+    faults.delete.store(3, Ordering::SeqCst);
+    assert_eq!(refused(rig.put(id, data.clone()).await).0, 503);
+    rig.assert_untouched(id, "after failed removals").await;
+    assert_eq!(rig.put(id, data.clone()).await.unwrap().status(), 204);
+    assert!(bytes(rig.get(id, &[]).await.unwrap()).await == data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_object_under_the_key_is_not_removed() {
+    let (rig, _) = faulty();
+    let id = rig.image().await;
+    let mut write = rig.store().put(&id.to_string(), None).await.unwrap();
+    write.write(Bytes::from_static(b"another's")).await.unwrap();
+    write.finish().await.unwrap();
+    let (status, _) = refused(rig.put(id, "mine").await);
+    assert_eq!(status, 409);
+    assert_eq!(rig.status(id).await, Some(Status::Queued));
+    let file = rig.files().pop().unwrap();
+    assert_eq!(std::fs::read(file).unwrap(), b"another's");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_that_cannot_be_removed_keeps_the_image_until_the_next_process_reaps_it() {
+    let (rig, faults) = faulty();
+    let id = rig.image().await;
+    faults.finish_visible.store(1, Ordering::SeqCst);
+    faults.delete.store(u32::MAX, Ordering::SeqCst);
+    assert_eq!(refused(rig.put(id, "data").await).0, 503);
+    assert_eq!(rig.status(id).await, Some(Status::Saving));
+    assert_eq!(rig.files().len(), 1);
+    // Its lease is not over and its process lives, so the reaper waits.
+    let mut reaper = rig.reaper();
+    reaper.step().await.unwrap();
+    assert_eq!(rig.status(id).await, Some(Status::Saving));
+    drop(reaper);
+
+    let rig = rig.restart().await;
+    assert_eq!(rig.status(id).await, Some(Status::Saving));
+    rig.reaper().step().await.unwrap();
+    rig.assert_untouched(id, "after the restart").await;
+    assert_eq!(rig.put(id, "data").await.unwrap().status(), 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_that_fails_is_tried_again_and_survives_a_restart() {
+    let (rig, faults) = faulty();
+    let id = rig.image().await;
+    rig.put(id, "data").await.unwrap();
+    rig.app.registry.delete_image(id, None).await.unwrap();
+    faults.delete.store(u32::MAX, Ordering::SeqCst);
+    let mut reaper = rig.reaper();
+    for _ in 0..3 {
+        reaper.step().await.unwrap();
+    }
+    assert_eq!(rig.files().len(), 1);
+    // With the pause between, three steps are one attempt at the queue.
+    let attempts = u32::MAX - faults.delete.load(Ordering::SeqCst);
+    assert!((1..=2).contains(&attempts), "{attempts} attempts");
+    drop(reaper);
+    let rig = rig.restart().await;
+    rig.reaper().step().await.unwrap();
+    assert_eq!(rig.files().len(), 0);
+    let view = rig.app.registry.read().await.unwrap();
+    assert_eq!(view.pending_deletes(0, 10).unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_whose_lease_was_lost_is_abandoned() {
+    let (rig, _) = faulty();
+    let id = rig.image().await;
+    let (sender, body) = super::rig::open();
+    let context = member("p");
+    let feeding = async {
+        sender.send(random(1, MIB)).await.unwrap();
+        rig.until("saving", async || {
+            rig.status(id).await == Some(Status::Saving)
+        })
+        .await;
+        // As another node's reaper would.
+        let view = rig.app.registry.read().await.unwrap();
+        let upload = view.image(id).unwrap().unwrap().upload.clone().unwrap().id;
+        drop(view);
+        rig.app.registry.abort_upload(id, upload).await.unwrap();
+        // A second upload is faster.
+        let second = rig.put_as(&context, id, &[], "second").await.unwrap();
+        assert_eq!(second.status(), 204);
+        drop(sender);
+    };
+    let (result, ()) = tokio::join!(rig.put(id, body), feeding);
+    let (status, text) = refused(result);
+    assert_eq!(status, 409, "{text}");
+    assert_eq!(bytes(rig.get(id, &[]).await.unwrap()).await, "second");
+    assert_eq!(rig.files().len(), 1);
+}

@@ -1,0 +1,8 @@
+//! Tests of the data paths.
+
+mod faults;
+mod pipeline;
+mod reaper;
+mod rig;
+mod transfers;
+mod wire;

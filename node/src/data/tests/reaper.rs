@@ -1,0 +1,105 @@
+//! The reaper over real parts.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use bytes::Bytes;
+use glimpse_registry::{
+    command::Command,
+    image::{ImageId, Timestamp, UploadId},
+};
+use http::StatusCode;
+
+use super::rig::{MIB, Rig, bytes, open, random, refused};
+use crate::workers::Worker;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_reaper_removes_deleted_data_and_what_a_dead_process_left() {
+    let rig = Rig::new();
+    let mut reaper = rig.reaper();
+    let deleted = rig.image().await;
+    rig.put(deleted, "data").await.unwrap();
+    rig.app.registry.delete_image(deleted, None).await.unwrap();
+    assert_eq!(rig.files().len(), 1);
+
+    // A process that died after its object was finished and before the image became active.
+    let dead = rig.image().await;
+    let begin = Command::BeginUpload {
+        id: dead,
+        upload: UploadId(1),
+        node: 1,
+        incarnation: 99,
+        store: "local".to_owned(),
+        reserve: 4,
+        quota: None,
+        lease_until: Timestamp(u64::MAX),
+    };
+    rig.app.registry.propose(begin).await.unwrap();
+    let mut write = rig.store().put(&dead.to_string(), None).await.unwrap();
+    write.write(Bytes::from_static(b"left")).await.unwrap();
+    write.finish().await.unwrap();
+    assert_eq!(refused(rig.put(dead, "x").await).0, 409);
+
+    reaper.step().await.unwrap();
+    assert_eq!(rig.files(), Vec::<PathBuf>::new());
+    let view = rig.app.registry.read().await.unwrap();
+    assert_eq!(view.pending_deletes(0, 10).unwrap(), []);
+    drop(view);
+    rig.assert_untouched(dead, "after the reaper").await;
+    assert_eq!(rig.put(dead, "x").await.unwrap().status(), 204);
+    reaper.step().await.unwrap();
+    assert_eq!(bytes(rig.get(dead, &[]).await.unwrap()).await, "x");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_reaper_leaves_a_running_upload_alone() {
+    let rig = Rig::new();
+    let mut reaper = rig.reaper();
+    let id = rig.image().await;
+    let (sender, body) = open();
+    let feeding = async {
+        for _ in 0..3 {
+            sender.send(random(1, MIB)).await.unwrap();
+            reaper.step().await.unwrap();
+        }
+        drop(sender);
+    };
+    let (result, ()) = tokio::join!(rig.put(id, body), feeding);
+    assert_eq!(result.unwrap().status(), StatusCode::NO_CONTENT);
+    reaper.step().await.unwrap();
+    reaper.step().await.unwrap();
+    assert_eq!(bytes(rig.get(id, &[]).await.unwrap()).await.len(), 3 * MIB);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_reaper_removes_orphans_it_knows_and_keeps_what_is_not_its_own() {
+    let rig = Rig::new();
+    let mut reaper = rig.reaper();
+    let deleted = rig.image().await;
+    rig.app.registry.delete_image(deleted, None).await.unwrap();
+    let queued = rig.image().await;
+    let active = rig.image().await;
+    rig.put(active, "data").await.unwrap();
+    let foreign = ImageId::from_random(rand::random());
+    for id in [deleted, queued, foreign] {
+        let mut write = rig.store().put(&id.to_string(), None).await.unwrap();
+        write.write(Bytes::from_static(b"x")).await.unwrap();
+        write.finish().await.unwrap();
+    }
+    std::fs::write(rig.dir.path().join("images/notes.txt"), "mine").unwrap();
+    assert_eq!(rig.files().len(), 5);
+    reaper.step().await.unwrap();
+    assert_eq!(rig.files().len(), 5, "seen once");
+    reaper.step().await.unwrap();
+    let left: BTreeSet<_> = rig
+        .files()
+        .iter()
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    let expected = [
+        active.to_string(),
+        foreign.to_string(),
+        "notes.txt".to_owned(),
+    ];
+    assert_eq!(left, expected.into());
+    assert_eq!(rig.put(queued, "x").await.unwrap().status(), 204);
+}

@@ -1,0 +1,369 @@
+//! A node without its listener: a real registry, a real cache and a real file store, with the
+//! handlers called as the router calls them.
+
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::{Path, State},
+    response::Response,
+};
+use bytes::Bytes;
+use futures_util::stream;
+use glimpse_cache::{Cache, Manifests};
+use glimpse_registry::{
+    Registry,
+    image::{Attributes, ImageId, Visibility},
+    status::Status,
+};
+use glimpse_store::{Store, file::FileStore};
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tempfile::TempDir;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::{
+    api::{error::ApiError, image_data},
+    app::{App, NamedStore, Stores},
+    auth::Context,
+    config::Config,
+    data::DataState,
+    metrics::Metrics,
+    policy::Policy,
+    workers::reaper::{Reaper, ReaperConfig},
+};
+
+pub(super) const MIB: usize = 1 << 20;
+
+struct Clock(Instant);
+
+impl glimpse_replication::Clock for Clock {
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+    fn wall(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+    }
+}
+
+/// A node without its listener.
+pub(super) struct Rig {
+    pub(super) app: Arc<App>,
+    pub(super) dir: TempDir,
+}
+
+impl Rig {
+    pub(super) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(super) fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::over(|store| store, change)
+    }
+
+    /// With the file store behind something else.
+    pub(super) fn over(
+        wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::open(TempDir::new().unwrap(), wrap, change)
+    }
+
+    /// The next process on the same directory, with the plain file store.
+    pub(super) async fn restart(self) -> Self {
+        let Self { app, dir } = self;
+        assert!(app.data.settle(Duration::from_secs(30)).await);
+        app.registry.stop().await.unwrap();
+        drop(app);
+        Self::open(dir, |store| store, |_| {})
+    }
+
+    fn open(
+        dir: TempDir,
+        wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let mut config = Config::default();
+        config.api.hashing_algorithm = "sha512".to_owned();
+        config.limits.image_size_cap = 1 << 30;
+        config.limits.upload_idle_timeout = Duration::from_secs(60);
+        config.limits.upload_lease = Duration::from_secs(300);
+        config.limits.reserve_step = MIB as u64;
+        config.limits.concurrent_uploads = 8;
+        config.limits.concurrent_downloads = 8;
+        change(&mut config);
+        let file = glimpse_store::file::Config::new(dir.path().join("images"));
+        let local = NamedStore {
+            name: "local".to_owned(),
+            description: String::new(),
+            weight: 0,
+            store: wrap(Arc::new(FileStore::open(file).unwrap())),
+        };
+        let registry = glimpse_registry::Config {
+            dir: dir.path().join("registry"),
+            replication: glimpse_replication::Config {
+                raft_id: 1,
+                tick: Duration::from_millis(10),
+                election_ticks: 10,
+                heartbeat_ticks: 2,
+                queue: 1024,
+                max_batch: 64,
+                max_batch_bytes: MIB,
+                max_command_bytes: MIB,
+                timeout: Duration::from_secs(10),
+                checkpoint_bytes: 64 << 20,
+                checkpoint_interval: Duration::from_secs(60),
+                keep_entries: 0,
+                segment_bytes: 1 << 20,
+            },
+            dedup_entries: 1000,
+            upload_lease: config.limits.upload_lease,
+            table_cache_bytes: 8 << 20,
+            incarnation: rand::random(),
+        };
+        let cache = glimpse_cache::Config {
+            dir: dir.path().join("cache"),
+            size: 64 << 20,
+            max_fills: 4,
+        };
+        let app = App {
+            upload_slots: Arc::new(Semaphore::new(config.limits.concurrent_uploads)),
+            download_slots: Arc::new(Semaphore::new(config.limits.concurrent_downloads)),
+            config: Arc::new(config),
+            registry: Registry::open(registry, Arc::new(Clock(Instant::now()))).unwrap(),
+            cache: Cache::open(cache).unwrap(),
+            manifests: Arc::new(Manifests::open(dir.path().join("manifests")).unwrap()),
+            stores: Stores {
+                by_name: [("local".to_owned(), local)].into(),
+                default: "local".to_owned(),
+            },
+            policy: Arc::new(Policy::defaults()),
+            metrics: Arc::new(Metrics::default()),
+            data: DataState::default(),
+        };
+        Self {
+            app: Arc::new(app),
+            dir,
+        }
+    }
+
+    pub(super) fn store(&self) -> &dyn Store {
+        self.app.stores.get("local").unwrap().store.as_ref()
+    }
+
+    pub(super) async fn image(&self) -> ImageId {
+        self.image_of("p", Visibility::Private).await
+    }
+
+    pub(super) async fn image_of(&self, owner: &str, visibility: Visibility) -> ImageId {
+        let id = ImageId::from_random(rand::random());
+        let attributes = Attributes {
+            name: None,
+            visibility,
+            protected: false,
+            os_hidden: false,
+            owner: Some(owner.to_owned()),
+            disk_format: Some("raw".to_owned()),
+            container_format: Some("docker".to_owned()),
+            min_disk: 0,
+            min_ram: 0,
+            tags: BTreeSet::new(),
+            properties: std::collections::BTreeMap::new(),
+        };
+        self.app
+            .registry
+            .create_image(id, attributes)
+            .await
+            .unwrap();
+        id
+    }
+
+    pub(super) async fn put(
+        &self,
+        id: ImageId,
+        body: impl Into<Body>,
+    ) -> Result<Response, ApiError> {
+        self.put_as(&member("p"), id, &[], body).await
+    }
+
+    pub(super) async fn put_as(
+        &self,
+        context: &Context,
+        id: ImageId,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Result<Response, ApiError> {
+        let mut request = Request::put("/").body(body.into()).unwrap();
+        let map = request.headers_mut();
+        map.insert(
+            header::CONTENT_TYPE,
+            "application/octet-stream".parse().unwrap(),
+        );
+        add(map, headers);
+        image_data::upload(
+            State(Arc::clone(&self.app)),
+            Extension(Arc::new(context.clone())),
+            Path(id.to_string()),
+            request,
+        )
+        .await
+    }
+
+    pub(super) async fn get(
+        &self,
+        id: ImageId,
+        headers: &[(&str, &str)],
+    ) -> Result<Response, ApiError> {
+        self.read_as(&member("p"), Method::GET, id, "/", headers)
+            .await
+    }
+
+    pub(super) async fn read_as(
+        &self,
+        context: &Context,
+        method: Method,
+        id: ImageId,
+        uri: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Response, ApiError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .body(Body::empty())
+            .unwrap();
+        add(request.headers_mut(), headers);
+        image_data::download(
+            State(Arc::clone(&self.app)),
+            Extension(Arc::new(context.clone())),
+            Path(id.to_string()),
+            request,
+        )
+        .await
+    }
+
+    pub(super) async fn status(&self, id: ImageId) -> Option<Status> {
+        let view = self.app.registry.read().await.unwrap();
+        view.image(id).unwrap().map(|image| image.status)
+    }
+
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<_> = std::fs::read_dir(self.dir.path().join("images"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// Nothing of an upload is left: no bytes, no row, no reservation; and the next one works.
+    pub(super) async fn assert_untouched(&self, id: ImageId, what: &str) {
+        assert_eq!(self.files(), Vec::<PathBuf>::new(), "{what}");
+        let view = self.app.registry.read().await.unwrap();
+        assert_eq!(view.uploads(None, 10).unwrap(), [], "{what}");
+        assert_eq!(view.usage("p").unwrap(), (0, 0), "{what}");
+        let image = view.image(id).unwrap().unwrap();
+        assert_eq!(image.status, Status::Queued, "{what}");
+        assert_eq!(image.size, None, "{what}");
+        assert_eq!(image.checksum, None, "{what}");
+        drop(view);
+        assert_eq!(
+            self.get(id, &[]).await.unwrap().status(),
+            StatusCode::NO_CONTENT
+        );
+        assert_eq!(self.app.upload_slots.available_permits(), 8, "{what}");
+    }
+
+    /// Waits for `holds`.
+    pub(super) async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !holds().await {
+            assert!(Instant::now() < deadline, "never: {what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub(super) fn reaper(&self) -> Reaper {
+        let config = ReaperConfig {
+            orphan_grace: Duration::ZERO,
+            sweep_interval: Duration::ZERO,
+            ..ReaperConfig::default()
+        };
+        Reaper::new(Arc::clone(&self.app), config)
+    }
+}
+
+pub(super) fn add(map: &mut HeaderMap, headers: &[(&str, &str)]) {
+    for (name, value) in headers {
+        let name: header::HeaderName = name.parse().unwrap();
+        map.insert(name, value.parse().unwrap());
+    }
+}
+
+pub(super) fn member(project: &str) -> Context {
+    person(project, &["member", "reader"], false)
+}
+
+pub(super) fn person(project: &str, roles: &[&str], is_admin: bool) -> Context {
+    Context {
+        user_id: Some("u".to_owned()),
+        project_id: Some(project.to_owned()),
+        roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        is_admin,
+        ..Context::default()
+    }
+}
+
+pub(super) fn random(seed: u64, length: usize) -> Bytes {
+    let mut data = vec![0; length];
+    StdRng::seed_from_u64(seed).fill(data.as_mut_slice());
+    data.into()
+}
+
+/// A body that is fed by the test; dropping the sender cuts it.
+pub(super) fn fed() -> (mpsc::Sender<Bytes>, Body) {
+    let (sender, receiver) = mpsc::channel::<Bytes>(1);
+    let frames = stream::unfold(receiver, |mut receiver| async move {
+        match receiver.recv().await {
+            Some(data) => Some((Ok(data), receiver)),
+            None => Some((Err("cut"), receiver)),
+        }
+    });
+    (sender, Body::from_stream(frames))
+}
+
+/// A body that is fed by the test; dropping the sender ends it well.
+pub(super) fn open() -> (mpsc::Sender<Bytes>, Body) {
+    let (sender, mut receiver) = mpsc::channel::<Bytes>(1);
+    let frames = stream::poll_fn(move |cx| {
+        receiver
+            .poll_recv(cx)
+            .map(|data| data.map(Ok::<_, Infallible>))
+    });
+    (sender, Body::from_stream(frames))
+}
+
+/// A body without a length.
+pub(super) fn chunked(data: &Bytes) -> Body {
+    let pieces: Vec<_> = data
+        .chunks(100_000)
+        .map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece)))
+        .collect();
+    Body::from_stream(stream::iter(pieces))
+}
+
+pub(super) async fn bytes(response: Response) -> Bytes {
+    response.into_body().collect().await.unwrap().to_bytes()
+}
+
+pub(super) fn refused(result: Result<Response, ApiError>) -> (u16, String) {
+    let error = result.expect_err("it was accepted");
+    (error.status.as_u16(), error.message)
+}

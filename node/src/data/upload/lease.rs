@@ -1,0 +1,111 @@
+//! The lease of an upload: its sign of life, and the room that it holds in the owner's quota.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use glimpse_registry::{
+    Error as RegistryError,
+    image::{Image, ImageId, UploadId},
+    outcome::Rejection,
+};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::App,
+    data::pipeline::{Broken, Room},
+};
+
+/// A lease is renewed at most so often, however short it is.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
+
+/// One upload's.
+pub(super) struct Lease {
+    app: Arc<App>,
+    pub(super) id: ImageId,
+    pub(super) upload: UploadId,
+    pub(super) quota: Option<u64>,
+    /// Bytes reserved in all.
+    pub(super) reserved: AtomicU64,
+    /// One extension at a time: a renewal must not undo a growth.
+    extending: Mutex<()>,
+    /// The image is gone, or the lease.
+    pub(super) lost: CancellationToken,
+}
+
+impl Lease {
+    /// The lease that `begin_upload` will open with `reserved` bytes.
+    pub(super) fn new(app: &Arc<App>, image: &Image, upload: UploadId, reserved: u64) -> Self {
+        // Images without an owner count against nobody.
+        let quota = app.config.limits.user_storage_quota;
+        Self {
+            id: image.id,
+            upload,
+            quota: quota.filter(|_| image.attributes.owner.is_some()),
+            reserved: AtomicU64::new(reserved),
+            extending: Mutex::new(()),
+            lost: CancellationToken::new(),
+            app: Arc::clone(app),
+        }
+    }
+
+    /// Renews the lease by thirds for as long as it is polled.
+    pub(super) async fn keep(&self) -> Infallible {
+        let period = (self.app.config.limits.upload_lease / 3).max(SHORTEST_PERIOD);
+        loop {
+            tokio::time::sleep(period).await;
+            let _one = self.extending.lock().await;
+            // Anything but a loss is tried again in time: there are two more thirds.
+            if let Err(Broken::Lost) = self.extend(self.reserved.load(Ordering::Relaxed)).await {
+                self.lost.cancel();
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    async fn extend(&self, total: u64) -> Result<(), Broken> {
+        let extended = self
+            .app
+            .registry
+            .extend_upload(self.id, self.upload, total, self.quota)
+            .await;
+        match extended {
+            Ok(()) => {
+                self.reserved.store(total, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(RegistryError::Rejected(Rejection::UploadLost | Rejection::ImageNotFound)) => {
+                Err(Broken::Lost)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Room for Lease {
+    async fn reserve(&self, total: u64) -> Result<(), Broken> {
+        if self.quota.is_none() || total <= self.reserved.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let _one = self.extending.lock().await;
+        let step = self.app.config.limits.reserve_step.max(1);
+        let target = total.div_ceil(step).saturating_mul(step);
+        match self.extend(target).await {
+            // A whole step does not fit; what is left may.
+            Err(Broken::Registry(RegistryError::Rejected(Rejection::StorageQuota {
+                used,
+                limit,
+                ..
+            }))) if limit.saturating_sub(used) >= total => {
+                self.extend(limit.saturating_sub(used)).await
+            }
+            other => other,
+        }
+    }
+}
