@@ -279,6 +279,14 @@ impl Node {
         }
     }
 
+    /// Starts it and kills it after that time, wherever its start has got to.
+    pub async fn restart_cut_short(&mut self, after: Duration) {
+        assert!(self.process.is_none(), "the node is still running");
+        self.spawn();
+        sleep(after).await;
+        self.kill();
+    }
+
     /// kill -9, and waits for the process to be gone.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.process.take() {

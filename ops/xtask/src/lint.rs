@@ -40,7 +40,7 @@ fn deny(workspace: &Workspace) -> Result<Outcome, String> {
         let mut command = std::process::Command::new(&deny);
         command
             .current_dir(&workspace.root)
-            .args(["--workspace", "check"])
+            .args(["--workspace", "check", "--hide-inclusion-graph"])
             .args(what);
         command
     };

@@ -28,7 +28,7 @@ pub(crate) fn api(workspace: &Workspace, budget: Budget) -> Result<Outcome, Stri
     workspace.build_release()?;
     let rounds = if budget == Budget::Full { "200" } else { "12" };
     let mut test = black_box(workspace);
-    test.args(["--lib", "--test", "api_*", "--test", "model"]);
+    test.args(["--test", "api", "--test", "model"]);
     test.env("GLIMPSE_MODEL_ROUNDS", rounds);
     command::run(&mut test)?;
     Ok(Outcome::Passed)

@@ -1,0 +1,110 @@
+//! `DELETE /v2/images/{id}` and what becomes of the data.
+
+use glimpse_tests::{Node, Persona, Setup, eventually, random_bytes};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_deleted_image_is_gone_for_everyone_at_once() {
+    let node = Node::start().await;
+    let client = node.client();
+    let id = client.active(json!({"tags": ["t"]}), "data").await;
+    client.remove(&id).await.expect(204);
+    client.show(&id).await.expect(404);
+    client.download(&id).await.expect(404);
+    client.remove(&id).await.expect(404);
+    client.tag(&id, "x").await.expect(404);
+    client.replace(&id, "name", json!("x")).await.expect(404);
+    client.upload(&id, "data").await.expect(404);
+    client
+        .get(&format!("/v2/images/{id}/members"))
+        .await
+        .expect(404);
+    assert!(client.list_all("").await.is_empty());
+}
+
+#[tokio::test]
+async fn the_reaper_removes_the_bytes_from_the_store() {
+    let node = Node::start().await;
+    let client = node.client();
+    let kept = client.active(json!({}), random_bytes(5000, 1)).await;
+    let id = client.active(json!({}), random_bytes(5000, 2)).await;
+    assert_eq!(node.stored_files().len(), 2);
+    client.remove(&id).await.expect(204);
+    eventually("one file in the store", async || {
+        (node.stored_files().len() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(
+        client.download(&kept).await.expect(200).body,
+        random_bytes(5000, 1)
+    );
+}
+
+#[tokio::test]
+async fn data_queued_for_deletion_is_removed_after_a_restart() {
+    let mut node = Node::start().await;
+    let client = node.client();
+    let mut ids = Vec::new();
+    for seed in 0..20 {
+        ids.push(client.active(json!({}), random_bytes(1000, seed)).await);
+    }
+    for id in &ids {
+        client.remove(id).await.expect(204);
+    }
+    node.kill();
+    node.restart().await;
+    eventually("an empty store", async || {
+        node.stored_files().is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_already_gone_does_not_hold_up_the_delete() {
+    let node = Node::start().await;
+    let client = node.client();
+    let id = client.active(json!({}), "one").await;
+    for file in node.stored_files() {
+        std::fs::remove_file(file).unwrap();
+    }
+    client.remove(&id).await.expect(204);
+    let other = client.active(json!({}), "two").await;
+    client.remove(&other).await.expect(204);
+    eventually("an empty store", async || {
+        node.stored_files().is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_protected_image_stays() {
+    let node = Node::start().await;
+    let client = node.client();
+    let id = client.active(json!({"protected": true}), "data").await;
+    client.remove(&id).await.expect(403);
+    assert_eq!(client.download(&id).await.expect(200).text(), "data");
+    client
+        .replace(&id, "protected", json!(false))
+        .await
+        .expect(200);
+    client.remove(&id).await.expect(204);
+}
+
+#[tokio::test]
+async fn only_the_owner_or_an_admin_deletes() {
+    let node = Setup::trusted().start().await;
+    let owner = node.client_of(&Persona::member("alpha"));
+    let other = node.client_of(&Persona::member("beta"));
+    let admin = node.client_of(&Persona::admin());
+    let private = owner.created(json!({"visibility": "private"})).await;
+    let community = owner.created(json!({"visibility": "community"})).await;
+    other.remove(&private).await.expect(404);
+    other.remove(&community).await.expect(403);
+    node.client_of(&Persona::reader("alpha"))
+        .remove(&private)
+        .await
+        .expect(403);
+    owner.remove(&private).await.expect(204);
+    admin.remove(&community).await.expect(204);
+    admin.show(&private).await.expect(404);
+}

@@ -1,0 +1,224 @@
+//! Damage below the service: a byte that changed on disk is never served.
+
+use std::{
+    fs::OpenOptions,
+    io::{Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use glimpse_tests::{Client, Node, Setup, random_bytes};
+use serde_json::json;
+
+const MIB: usize = 1 << 20;
+
+/// Flips one bit of every copy of `needle` in the files below `folder`; returns how many.
+fn flip(folder: &Path, needle: &[u8]) -> usize {
+    let mut flipped = 0;
+    for path in files(folder) {
+        let mut content = Vec::new();
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        file.read_to_end(&mut content).unwrap();
+        let mut from = 0;
+        while let Some(at) = find(&content[from..], needle) {
+            let at = from + at;
+            file.seek(SeekFrom::Start(at as u64)).unwrap();
+            file.write_all(&[content[at] ^ 1]).unwrap();
+            flipped += 1;
+            from = at + 1;
+        }
+        file.sync_all().unwrap();
+    }
+    flipped
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    let first = needle[0];
+    let mut at = 0;
+    while let Some(step) = haystack[at..].iter().position(|byte| *byte == first) {
+        at += step;
+        if haystack[at..].starts_with(needle) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path)
+            } else {
+                found.push(path)
+            }
+        }
+    }
+    found
+}
+
+async fn image(node: &Node) -> (Client, String, Bytes) {
+    let client = node.client();
+    let data = random_bytes(4 * MIB + 1000, 5);
+    let id = client.active(json!({}), data.clone()).await;
+    assert!(client.download(&id).await.expect(200).body == data);
+    (client, id, data)
+}
+
+/// Asks for the image until `attempts` transfers ended, each of which must be whole and right, or
+/// broken, or an error that says so. Returns how many were whole.
+async fn never_wrong(client: &Client, id: &str, data: &Bytes, attempts: usize) -> usize {
+    let mut whole = 0;
+    for attempt in 0..attempts {
+        let call = client.call("GET", &format!("/v2/images/{id}/file"));
+        let from = MIB + MIB / 2 - 100;
+        let (call, wanted) = if attempt % 2 == 0 {
+            (call, data.clone())
+        } else {
+            let to = from + 2000;
+            (
+                call.header("range", &format!("bytes={from}-{to}")),
+                data.slice(from..=to),
+            )
+        };
+        // A broken transfer is an error of the client library.
+        if let Ok(answer) = call.attempt().await {
+            if matches!(answer.status, 200 | 206) {
+                assert!(answer.body == wanted, "wrong bytes were served as good");
+                whole += 1;
+            } else {
+                assert!(answer.status >= 500, "{}: {}", answer.status, answer.text());
+            }
+        }
+    }
+    whole
+}
+
+#[tokio::test]
+async fn a_byte_flipped_in_the_pool_is_replaced_from_the_store() {
+    let mut node = Node::start().await;
+    let (client, id, data) = image(&node).await;
+    node.stop().await;
+    let needle = &data[MIB + MIB / 2..MIB + MIB / 2 + 64];
+    assert!(
+        flip(&node.data().join("cache"), needle) > 0,
+        "the pool does not hold the chunk"
+    );
+    node.restart().await;
+    assert_eq!(never_wrong(&client, &id, &data, 6).await, 6);
+    node.stop().await;
+    node.restart().await;
+    assert_eq!(never_wrong(&client, &id, &data, 2).await, 2);
+}
+
+#[tokio::test]
+async fn a_byte_flipped_in_the_store_is_served_from_the_pool_or_not_at_all() {
+    let mut node = Node::start().await;
+    let (client, id, data) = image(&node).await;
+    node.stop().await;
+    assert_eq!(
+        flip(&node.images(), &data[MIB + MIB / 2..MIB + MIB / 2 + 64]),
+        1
+    );
+    node.restart().await;
+    never_wrong(&client, &id, &data, 4).await;
+}
+
+#[tokio::test]
+async fn with_both_copies_damaged_the_transfer_breaks_and_the_rest_is_served() {
+    let mut node = Node::start().await;
+    let (client, id, data) = image(&node).await;
+    node.stop().await;
+    let needle = &data[MIB + MIB / 2..MIB + MIB / 2 + 64];
+    assert_eq!(flip(&node.images(), needle), 1);
+    std::fs::remove_dir_all(node.data().join("cache")).unwrap();
+    node.restart().await;
+    assert_eq!(never_wrong(&client, &id, &data, 4).await, 0);
+    let good = client
+        .range(&id, &format!("bytes=0-{}", MIB - 1))
+        .await
+        .expect(206);
+    assert!(good.body == data.slice(..MIB));
+    // The operator mends the file: it is served again.
+    let file = node.stored_files().remove(0);
+    std::fs::write(file, &data).unwrap();
+    assert_eq!(never_wrong(&client, &id, &data, 2).await, 2);
+}
+
+#[tokio::test]
+async fn a_store_file_cut_short_breaks_the_transfer() {
+    for left in [0, MIB, 4 * MIB] {
+        let mut node = Node::start().await;
+        let (client, id, data) = image(&node).await;
+        node.stop().await;
+        let file = node.stored_files().remove(0);
+        OpenOptions::new()
+            .write(true)
+            .open(file)
+            .unwrap()
+            .set_len(left as u64)
+            .unwrap();
+        std::fs::remove_dir_all(node.data().join("cache")).unwrap();
+        node.restart().await;
+        let call = client.call("GET", &format!("/v2/images/{id}/file"));
+        if let Ok(answer) = call.attempt().await {
+            assert!(answer.status >= 500, "{left} bytes left: {}", answer.status);
+        }
+        assert!(node.is_running());
+        never_wrong(&client, &id, &data, 2).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_store_file_is_an_error_and_not_an_empty_image() {
+    let mut node = Node::start().await;
+    let (client, id, _) = image(&node).await;
+    node.stop().await;
+    std::fs::remove_file(node.stored_files().remove(0)).unwrap();
+    std::fs::remove_dir_all(node.data().join("cache")).unwrap();
+    node.restart().await;
+    let call = client.call("GET", &format!("/v2/images/{id}/file"));
+    if let Ok(answer) = call.attempt().await {
+        assert!(
+            answer.status == 204 || answer.status >= 400,
+            "{}",
+            answer.status
+        );
+    }
+    client.show(&id).await.expect(200);
+    client.remove(&id).await.expect(204);
+}
+
+#[tokio::test]
+async fn a_damaged_pool_as_a_whole_costs_misses_only() {
+    let mut node = Node::start().await;
+    let (client, id, data) = image(&node).await;
+    node.stop().await;
+    for file in files(&node.data().join("cache")) {
+        let length = file.metadata().unwrap().len().min(1 << 20);
+        let mut open = OpenOptions::new().write(true).open(&file).unwrap();
+        open.write_all(&random_bytes(usize::try_from(length).unwrap(), 3))
+            .unwrap();
+    }
+    node.restart().await;
+    assert_eq!(never_wrong(&client, &id, &data, 4).await, 4);
+}
+
+#[tokio::test]
+async fn a_lost_manifest_is_learned_again_or_its_absence_told() {
+    let mut node = Setup::new().start().await;
+    let (client, id, data) = image(&node).await;
+    node.stop().await;
+    std::fs::remove_dir_all(node.data().join("manifests")).unwrap();
+    std::fs::create_dir(node.data().join("manifests")).unwrap();
+    node.restart().await;
+    never_wrong(&client, &id, &data, 4).await;
+}

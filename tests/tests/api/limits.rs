@@ -1,0 +1,271 @@
+//! Overload and slow clients: every bound answers, and metadata stays answerable.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::stream;
+use glimpse_tests::{Client, Node, Raw, Setup, eventually, exchange, random_bytes};
+use serde_json::json;
+
+const MIB: usize = 1 << 20;
+
+/// An upload that has begun and stands still.
+async fn standing_upload(node: &Node, client: &Client) -> (Raw, String) {
+    let id = client.created(json!({})).await;
+    let mut connection = Raw::connect(&node.address()).await;
+    connection
+        .send(format!(
+            "PUT /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\
+             content-type: application/octet-stream\r\ncontent-length: 1000000\r\n\r\nabc"
+        ))
+        .await;
+    eventually("saving", async || {
+        (client.show(&id).await.expect(200).field("status") == "saving").then_some(())
+    })
+    .await;
+    (connection, id)
+}
+
+#[tokio::test]
+async fn a_json_body_has_a_bound() {
+    let node = Setup::new().set("limits.json_body", "4KiB").start().await;
+    let client = node.client();
+    let big = json!({"name": "x", "color": "y".repeat(5000)});
+    client.create(big.clone()).await.expect(413);
+    let chunked = stream::iter([Bytes::from(big.to_string())]);
+    client
+        .call("POST", "/v2/images")
+        .stream(chunked)
+        .send()
+        .await
+        .expect(413);
+    let id = client.created(json!({})).await;
+    client
+        .replace(&id, "name", json!("y".repeat(5000)))
+        .await
+        .expect(413);
+    client.share(&id, &"y".repeat(5000)).await.expect(413);
+    assert_eq!(client.list_all("").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_head_has_a_bound() {
+    let node = Setup::new()
+        .set("limits.header_size", "16KiB")
+        .start()
+        .await;
+    let big = "x".repeat(20_000);
+    let request =
+        format!("GET /v2/images HTTP/1.1\r\nhost: a\r\nx-big: {big}\r\nconnection: close\r\n\r\n");
+    assert_eq!(exchange(&node.address(), &request).await.0, 431);
+    let many = "x-many: y\r\n".repeat(2000);
+    let request = format!("GET /v2/images HTTP/1.1\r\nhost: a\r\n{many}connection: close\r\n\r\n");
+    assert_eq!(exchange(&node.address(), &request).await.0, 431);
+    node.client().get("/v2/images").await.expect(200);
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused_and_the_node_lives() {
+    let node = Node::start().await;
+    for junk in [
+        "\0\0\0\0\r\n\r\n",
+        "GET\r\n\r\n",
+        "\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "POST /v2/images HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n",
+        "POST /v2/images HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
+        "POST /v2/images HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    ] {
+        let mut connection = Raw::connect(&node.address()).await;
+        connection.send(junk).await;
+        if let Some(head) = connection.head().await {
+            assert!(
+                head.starts_with("HTTP/1.1 4") || head.starts_with("HTTP/1.0 4"),
+                "{head}"
+            );
+        }
+    }
+    node.client().get("/v2/images").await.expect(200);
+}
+
+#[tokio::test]
+async fn beyond_the_connection_bound_the_answer_is_503_with_retry_after() {
+    let node = Setup::new().set("limits.connections", 4).start().await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut connection = Raw::connect(&node.address()).await;
+        connection
+            .send("GET /healthcheck HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await;
+        assert!(connection.head().await.unwrap().starts_with("HTTP/1.1 200"));
+        held.push(connection);
+    }
+    let request = "GET /healthcheck HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let (status, head, _) = exchange(&node.address(), request).await;
+    assert_eq!(status, 503);
+    assert!(head.contains("retry-after: "), "{head}");
+    drop(held);
+    eventually("a free place", async || {
+        (exchange(&node.address(), request).await.0 == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_head_that_never_ends_is_cut() {
+    let node = Setup::new()
+        .set("limits.header_timeout", "1s")
+        .start()
+        .await;
+    let mut slow = Raw::connect(&node.address()).await;
+    slow.send("GET /v2/images HTTP/1.1\r\nhost: a\r\nx-slow:")
+        .await;
+    let mut idle = Raw::connect(&node.address()).await;
+    assert!(slow.closes().await);
+    assert!(idle.closes().await);
+}
+
+#[tokio::test]
+async fn an_upload_that_stands_still_is_cut_and_the_image_queued_again() {
+    let node = Setup::new()
+        .set("limits.upload_idle_timeout", "1s")
+        .start()
+        .await;
+    let client = node.client();
+    let (mut connection, id) = standing_upload(&node, &client).await;
+    assert!(connection.closes().await);
+    eventually("queued", async || {
+        (client.show(&id).await.expect(200).field("status") == "queued").then_some(())
+    })
+    .await;
+    eventually("an empty store", async || {
+        node.stored_files().is_empty().then_some(())
+    })
+    .await;
+    client.upload(&id, "data").await.expect(204);
+}
+
+#[tokio::test]
+async fn json_that_stands_still_is_cut() {
+    let node = Setup::new()
+        .set("limits.header_timeout", "1s")
+        .set("limits.upload_idle_timeout", "1s")
+        .start()
+        .await;
+    let mut connection = Raw::connect(&node.address()).await;
+    connection
+        .send("POST /v2/images HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{\"name\":")
+        .await;
+    assert!(connection.closes().await);
+    assert!(node.client().list_all("").await.is_empty());
+}
+
+#[tokio::test]
+async fn beyond_the_upload_bound_the_answer_is_503_and_metadata_goes_on() {
+    let node = Setup::new()
+        .set("limits.concurrent_uploads", 1)
+        .start()
+        .await;
+    let client = node.client();
+    let (connection, _) = standing_upload(&node, &client).await;
+    let id = client.created(json!({})).await;
+    let refused = client.upload(&id, "data").await.expect(503);
+    assert!(
+        refused
+            .header("retry-after")
+            .unwrap()
+            .parse::<u32>()
+            .unwrap()
+            > 0
+    );
+    assert_eq!(client.show(&id).await.expect(200).field("status"), "queued");
+    client.list("").await.expect(200);
+    client.replace(&id, "name", json!("x")).await.expect(200);
+    drop(connection);
+    eventually("a free place", async || {
+        (client.upload(&id, "data").await.status == 204).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn beyond_the_download_bound_the_answer_is_503_and_metadata_goes_on() {
+    let node = Setup::new()
+        .set("limits.concurrent_downloads", 1)
+        .start()
+        .await;
+    let client = node.client();
+    let id = client.active(json!({}), random_bytes(32 * MIB, 1)).await;
+    // Larger than what socket buffers take, so the transfer stands while it is not read.
+    let mut held = Raw::connect(&node.address()).await;
+    held.send(format!(
+        "GET /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\r\n"
+    ))
+    .await;
+    assert!(held.head().await.unwrap().starts_with("HTTP/1.1 200"));
+    let refused = client.download(&id).await.expect(503);
+    assert!(refused.header("retry-after").is_some());
+    client.show(&id).await.expect(200);
+    client.list("").await.expect(200);
+    client.created(json!({})).await;
+    drop(held);
+    eventually("a free place", async || {
+        (client.range(&id, "bytes=0-0").await.status == 206).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_byte_is_cut() {
+    let node = Setup::new()
+        .set("limits.slow_client_timeout", "1s")
+        .set("limits.concurrent_downloads", 1)
+        .start()
+        .await;
+    let client = node.client();
+    let id = client.active(json!({}), random_bytes(32 * MIB, 1)).await;
+    let mut held = Raw::connect(&node.address()).await;
+    held.send(format!(
+        "GET /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\r\n"
+    ))
+    .await;
+    assert!(held.head().await.unwrap().starts_with("HTTP/1.1 200"));
+    eventually("its place to be free", async || {
+        (client.range(&id, "bytes=0-0").await.status == 206).then_some(())
+    })
+    .await;
+    let received = held.rest().await.len();
+    assert!(received < 32 * MIB, "the stalled client got everything");
+}
+
+#[tokio::test]
+async fn metadata_is_answered_while_transfers_saturate() {
+    let node = Node::start().await;
+    let client = node.client();
+    let id = client.active(json!({}), random_bytes(16 * MIB, 1)).await;
+    let until = Instant::now() + Duration::from_secs(2);
+    let mut transfers = Vec::new();
+    for seed in 0..6 {
+        let (client, id) = (client.clone(), id.clone());
+        transfers.push(tokio::spawn(async move {
+            while Instant::now() < until {
+                if seed % 3 == 0 {
+                    let new = client.active(json!({}), random_bytes(4 * MIB, seed)).await;
+                    client.remove(&new).await.expect(204);
+                } else {
+                    client.download(&id).await.expect(200);
+                }
+            }
+        }));
+    }
+    let mut answered = 0;
+    while Instant::now() < until {
+        client.show(&id).await.expect(200);
+        client.list("").await.expect(200);
+        answered += 1;
+    }
+    for transfer in transfers {
+        transfer.await.unwrap();
+    }
+    assert!(answered > 0);
+}

@@ -1,0 +1,24 @@
+//! The Image API, black box: one module per area of image-api, tests named by what they hold the
+//! node to. One binary, so that it is linked once and the tests share the cores.
+
+mod actions;
+mod advisories;
+mod create;
+mod delete;
+mod download;
+mod etag;
+mod formats;
+mod integrity;
+mod limits;
+mod list;
+mod members;
+mod operating;
+mod patch;
+mod protocol;
+mod quotas;
+mod schemas;
+mod show;
+mod tags;
+mod upload;
+mod versions;
+mod visibility;

@@ -1,0 +1,328 @@
+//! What an operator meets: start, refusals, the admin listener, logs, stopping.
+
+use glimpse_tests::{Node, Raw, Setup, eventually, random_bytes};
+use serde_json::json;
+
+const MIB: usize = 1 << 20;
+
+#[tokio::test]
+async fn a_second_start_on_the_same_data_is_refused_with_the_holders_pid() {
+    let node = Node::start().await;
+    let (code, output) = node.start_second().await;
+    assert!(code.is_some_and(|code| code != 0), "{code:?}");
+    assert!(output.contains(&node.pid().to_string()), "{output}");
+    node.client().created(json!({})).await;
+}
+
+#[tokio::test]
+async fn a_lock_of_a_killed_node_holds_nobody_up() {
+    let mut node = Node::start().await;
+    for _ in 0..3 {
+        node.kill();
+        node.restart().await;
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_refused_by_name() {
+    for (key, value) in [
+        ("limits.image_size_capp", 1),
+        ("nodes.name", 1),
+        ("api.port", 9292),
+    ] {
+        let refusal = Setup::new().set(key, value).refused().await;
+        assert_eq!(refusal.code, Some(2), "{}", refusal.output);
+        let name = key.split('.').next_back().unwrap();
+        assert!(
+            refusal.output.contains(name) || refusal.output.contains("nodes"),
+            "{key}: {}",
+            refusal.output
+        );
+        assert!(
+            !refusal.node.data().exists(),
+            "a refused start left a data directory"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_value_is_refused_with_its_key() {
+    for (key, value) in [
+        ("auth.mode", "sometimes"),
+        ("cache.size", "much"),
+        ("limits.upload_idle_timeout", "soon"),
+        ("api.listen", "nowhere"),
+        ("api.hashing_algorithm", "crc"),
+    ] {
+        let refusal = Setup::new().set(key, value).refused().await;
+        assert_eq!(refusal.code, Some(2), "{key}: {}", refusal.output);
+        let name = key.split('.').next_back().unwrap();
+        assert!(refusal.output.contains(name), "{key}: {}", refusal.output);
+    }
+}
+
+#[tokio::test]
+async fn the_environment_overrides_the_file() {
+    let node = Setup::new()
+        .env("GLIMPSE_LIMITS__LIMIT_PARAM_DEFAULT", "2")
+        .start()
+        .await;
+    for _ in 0..3 {
+        node.client().created(json!({})).await;
+    }
+    assert_eq!(
+        node.client().list("").await.expect(200).ids("images").len(),
+        2
+    );
+    let refusal = Setup::new()
+        .env("GLIMPSE_LIMITS__NO_SUCH_KEY", "2")
+        .refused()
+        .await;
+    assert_eq!(refusal.code, Some(2), "{}", refusal.output);
+    assert!(
+        refusal.output.to_lowercase().contains("no_such_key"),
+        "{}",
+        refusal.output
+    );
+}
+
+#[tokio::test]
+async fn insecure_modes_are_refused_beyond_loopback() {
+    for mode in ["none", "trusted-headers"] {
+        let setup = Setup::new()
+            .set("auth.mode", mode)
+            .set("api.listen", "0.0.0.0:0");
+        let refusal = setup.refused().await;
+        assert_eq!(refusal.code, Some(2), "{mode}: {}", refusal.output);
+        assert!(
+            refusal.output.contains("allow_insecure"),
+            "{mode}: {}",
+            refusal.output
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_data_directory_of_an_unknown_format_is_refused_untouched() {
+    let mut node = Node::start().await;
+    node.client().active(json!({}), "data").await;
+    node.stop().await;
+    let path = node.data().join("FORMAT");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let other = text.replace("version = 1", "version = 99");
+    assert_ne!(text, other);
+    std::fs::write(&path, &other).unwrap();
+    let before = snapshot(&node.data());
+    let (code, output) = node.start_second().await;
+    assert!(code.is_some_and(|code| code != 0), "{code:?}");
+    assert!(output.contains("99"), "{output}");
+    assert_eq!(snapshot(&node.data()), before);
+    std::fs::write(&path, &text).unwrap();
+    node.restart().await;
+    assert_eq!(node.client().list_all("").await.len(), 1);
+}
+
+/// Every file below a folder with its length and time of change.
+fn snapshot(folder: &std::path::Path) -> Vec<(String, u64, std::time::SystemTime)> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let data = entry.metadata().unwrap();
+            if data.is_dir() {
+                folders.push(entry.path());
+            } else {
+                let name = entry.path().to_string_lossy().into_owned();
+                files.push((name, data.len(), data.modified().unwrap()));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[tokio::test]
+async fn sigterm_lets_running_transfers_end_and_takes_no_new_ones() {
+    let mut node = Node::start().await;
+    let client = node.client();
+    let data = random_bytes(32 * MIB, 1);
+    let id = client.active(json!({}), data.clone()).await;
+    let mut transfer = Raw::connect(&node.address()).await;
+    transfer
+        .send(format!(
+            "GET /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+        ))
+        .await;
+    assert!(transfer.head().await.unwrap().starts_with("HTTP/1.1 200"));
+    node.terminate();
+    eventually("no new connections", async || {
+        client
+            .call("GET", "/v2/images")
+            .attempt()
+            .await
+            .is_err()
+            .then_some(())
+    })
+    .await;
+    assert!(node.is_running(), "it ended while a transfer ran");
+    assert!(
+        transfer.rest().await == data,
+        "the transfer did not end well"
+    );
+    let status = node.wait_for_exit().await;
+    assert!(status.success(), "{status}");
+    node.restart().await;
+    assert!(node.client().download(&id).await.expect(200).body == data);
+}
+
+#[tokio::test]
+async fn a_transfer_that_outlives_the_drain_is_cut() {
+    let mut node = Setup::new().set("limits.drain_timeout", "1s").start().await;
+    let client = node.client();
+    let id = client.created(json!({})).await;
+    let mut upload = Raw::connect(&node.address()).await;
+    upload
+        .send(format!(
+            "PUT /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\
+             content-type: application/octet-stream\r\ncontent-length: 1000000\r\n\r\nabc"
+        ))
+        .await;
+    eventually("saving", async || {
+        (client.show(&id).await.expect(200).field("status") == "saving").then_some(())
+    })
+    .await;
+    let status = node.stop().await;
+    assert!(status.code().is_some(), "{status}");
+    node.restart().await;
+    eventually("queued", async || {
+        (client.show(&id).await.expect(200).field("status") == "queued").then_some(())
+    })
+    .await;
+    client.upload(&id, "data").await.expect(204);
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_stop_and_after_a_kill() {
+    let mut node = Setup::trusted().start().await;
+    let owner = node.client_of(&glimpse_tests::Persona::member("alpha"));
+    let other = node.client_of(&glimpse_tests::Persona::member("beta"));
+    let data = random_bytes(3 * MIB, 1);
+    let id = owner
+        .active(json!({"color": "red", "tags": ["t"]}), data.clone())
+        .await;
+    owner.share(&id, "beta").await.expect(200);
+    other.decide(&id, "beta", "accepted").await.expect(200);
+    let before = owner.show(&id).await.expect(200);
+    for kill in [false, true] {
+        if kill {
+            node.kill();
+        } else {
+            assert!(node.stop().await.success());
+        }
+        node.restart().await;
+        let after = owner.show(&id).await.expect(200);
+        assert_eq!(after.json(), before.json());
+        assert_eq!(after.header("etag"), before.header("etag"));
+        assert!(owner.download(&id).await.expect(200).body == data);
+        for query in ["color=red", "tag=t", "status=active", "size_min=1"] {
+            assert_eq!(owner.list_all(query).await, [id.clone()], "{query}");
+        }
+        assert_eq!(other.list_all("").await, [id.clone()]);
+    }
+}
+
+#[tokio::test]
+async fn the_admin_listener_tells_life_readiness_and_metrics() {
+    let node = Node::start().await;
+    let admin = node.admin();
+    admin.get("/live").await.expect(200);
+    admin.get("/ready").await.expect(200);
+    let answer = admin.get("/metrics").await.expect(200);
+    let text = answer.text();
+    assert!(
+        text.lines().any(|line| line.starts_with("# HELP glimpse_")),
+        "{text}"
+    );
+    assert!(
+        text.lines().any(|line| line.starts_with("# TYPE glimpse_")),
+        "{text}"
+    );
+    admin.get("/nothing").await.expect(404);
+    // The admin listener is no way into the API, nor the API one to it.
+    admin.get("/v2/images").await.expect(404);
+    let api = node.client().get("/metrics").await;
+    assert!(
+        !api.text().contains("glimpse_"),
+        "metrics on the API's port"
+    );
+}
+
+#[tokio::test]
+async fn metrics_move_with_what_happens() {
+    let node = Node::start().await;
+    let text = async || node.admin().get("/metrics").await.expect(200).text();
+    let before = text().await;
+    let id = node
+        .client()
+        .active(json!({}), random_bytes(100_000, 1))
+        .await;
+    node.client().download(&id).await.expect(200);
+    eventually("other figures", async || {
+        (text().await != before).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_request_is_one_line_of_json_with_its_id() {
+    let node = Node::start().await;
+    let client = node
+        .client()
+        .with("x-openstack-request-id", "req-find-me-in-the-log");
+    client.get("/v2/images").await.expect(200);
+    let line = eventually("the line", async || {
+        let log = node.log();
+        log.lines()
+            .find(|line| line.contains("req-find-me-in-the-log"))
+            .map(str::to_owned)
+    })
+    .await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let text = line.to_string();
+    assert!(text.contains("200"), "{text}");
+    let count = node
+        .log()
+        .lines()
+        .filter(|line| line.contains("req-find-me-in-the-log"))
+        .count();
+    assert_eq!(count, 1);
+}
+
+#[tokio::test]
+async fn start_up_says_where_it_listens_where_data_lives_and_what_is_insecure() {
+    let node = Node::start().await;
+    let log = node.log();
+    assert!(log.contains(&node.address()), "{log}");
+    assert!(
+        log.contains(&node.data().to_string_lossy().into_owned()),
+        "{log}"
+    );
+    assert!(log.to_lowercase().contains("auth"), "{log}");
+}
+
+#[tokio::test]
+async fn a_folder_of_someone_else_is_not_taken_as_data_directory() {
+    let setup = Setup::new();
+    let data = setup.folder().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::write(data.join("thesis.txt"), "years of work").unwrap();
+    let refusal = setup.refused().await;
+    assert!(refusal.code.is_some_and(|code| code != 0));
+    assert!(refusal.output.contains("thesis.txt"), "{}", refusal.output);
+    let left: Vec<_> = std::fs::read_dir(&data)
+        .unwrap()
+        .flatten()
+        .map(|e| e.file_name())
+        .collect();
+    assert_eq!(left, ["thesis.txt"]);
+}

@@ -1,0 +1,351 @@
+//! Rules for every request (image-api 1.1): methods, bodies, errors, request ids.
+
+use std::collections::BTreeSet;
+
+use glimpse_tests::{Node, Setup, exchange};
+use serde_json::json;
+
+const UNKNOWN: &str = "11111111-2222-3333-4444-555555555555";
+
+#[tokio::test]
+async fn a_wrong_method_is_405_and_names_the_right_ones() {
+    let node = Node::start().await;
+    let client = node.client();
+    let table: &[(&str, &[&str])] = &[
+        ("/v2/images", &["GET", "POST"]),
+        ("/v2/images/{id}", &["GET", "PATCH", "DELETE"]),
+        ("/v2/images/{id}/file", &["GET", "PUT"]),
+        ("/v2/images/{id}/tags/x", &["PUT", "DELETE"]),
+        ("/v2/images/{id}/members", &["GET", "POST"]),
+        ("/v2/images/{id}/members/p", &["GET", "PUT", "DELETE"]),
+        ("/v2/images/{id}/actions/deactivate", &["POST"]),
+        ("/v2/images/{id}/actions/reactivate", &["POST"]),
+        ("/v2/schemas/image", &["GET"]),
+        ("/v2/schemas/images", &["GET"]),
+        ("/v2/schemas/member", &["GET"]),
+        ("/v2/schemas/members", &["GET"]),
+        ("/v2/info/import", &["GET"]),
+        ("/v2/info/stores", &["GET"]),
+    ];
+    for (path, allowed) in table {
+        let path = path.replace("{id}", UNKNOWN);
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"] {
+            let head_of_data = method == "HEAD" && path.ends_with("/file");
+            if allowed.contains(&method) || head_of_data {
+                continue;
+            }
+            let answer = client.call(method, &path).send().await.expect(405);
+            let shown: BTreeSet<&str> = answer
+                .header("allow")
+                .unwrap_or_else(|| panic!("{method} {path}: no Allow"))
+                .split(", ")
+                .filter(|name| *name != "HEAD")
+                .collect();
+            assert_eq!(shown, allowed.iter().copied().collect(), "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn options_is_answered_empty_and_an_unroutable_method_is_501() {
+    let node = Node::start().await;
+    let answer = node
+        .client()
+        .call("OPTIONS", "/v2/images")
+        .send()
+        .await
+        .expect(200);
+    assert!(answer.body.is_empty());
+    node.client()
+        .call("BREW", "/v2/images")
+        .send()
+        .await
+        .expect(501);
+}
+
+#[tokio::test]
+async fn unroutable_paths_and_trailing_slashes_are_not_found() {
+    let node = Node::start().await;
+    let id = node.client().created(json!({})).await;
+    for path in [
+        format!("/v2/images/{id}/"),
+        "/v2/images/".to_owned(),
+        "/v2/nothing".to_owned(),
+        format!("/v2/images/{id}/nothing"),
+        "/v2/images/not-a-uuid".to_owned(),
+        format!("/v2/images/{UNKNOWN}"),
+    ] {
+        node.client().get(&path).await.expect(404);
+    }
+}
+
+#[tokio::test]
+async fn a_body_where_none_belongs_is_refused() {
+    let node = Node::start().await;
+    let client = node.client();
+    let id = client.created(json!({})).await;
+    for (method, path) in [
+        ("GET", "/v2/images".to_owned()),
+        ("GET", format!("/v2/images/{id}")),
+        ("GET", "/v2/schemas/image".to_owned()),
+        ("DELETE", format!("/v2/images/{id}")),
+        ("POST", format!("/v2/images/{id}/actions/deactivate")),
+        ("PUT", format!("/v2/images/{id}/tags/blue")),
+        ("DELETE", format!("/v2/images/{id}/tags/blue")),
+    ] {
+        client
+            .call(method, &path)
+            .body("surprise")
+            .send()
+            .await
+            .expect(400);
+    }
+    let chunked = futures_util::stream::iter([bytes::Bytes::from_static(b"surprise")]);
+    let path = format!("/v2/images/{id}/actions/deactivate");
+    client
+        .call("POST", &path)
+        .stream(chunked)
+        .send()
+        .await
+        .expect(400);
+    client.show(&id).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_json_body_is_judged_by_its_content_not_its_type() {
+    let node = Node::start().await;
+    let client = node.client();
+    for body in [
+        "",
+        "not json",
+        "[]",
+        "3",
+        "null",
+        "\"text\"",
+        "{\"name\":",
+        "[{\"name\": 1}]",
+    ] {
+        client
+            .call("POST", "/v2/images")
+            .body(body)
+            .send()
+            .await
+            .expect(400);
+    }
+    client
+        .call("POST", "/v2/images")
+        .header("content-type", "text/plain")
+        .body(r#"{"name": "typed wrongly"}"#)
+        .send()
+        .await
+        .expect(201);
+    // A byte sequence that is not UTF-8.
+    client
+        .call("POST", "/v2/images")
+        .body(&b"{\"name\": \"\xff\"}"[..])
+        .send()
+        .await
+        .expect(400);
+}
+
+#[tokio::test]
+async fn json_nested_deeper_than_any_image_is_refused_and_not_fatal() {
+    let node = Node::start().await;
+    let body = format!("{{\"name\": {}{}}}", "[".repeat(50_000), "]".repeat(50_000));
+    node.client()
+        .call("POST", "/v2/images")
+        .body(body)
+        .send()
+        .await
+        .expect(400);
+    node.client().get("/v2/images").await.expect(200);
+}
+
+#[tokio::test]
+async fn errors_come_in_the_form_that_accept_asks_for() {
+    let node = Node::start().await;
+    let path = format!("/v2/images/{UNKNOWN}");
+    let json = node.client().get(&path).await.expect(404);
+    assert!(
+        json.header("content-type")
+            .unwrap()
+            .starts_with("application/json")
+    );
+    let body = json.json();
+    assert_eq!(body["code"], "404 Not Found");
+    assert_eq!(body["title"], "Not Found");
+    assert!(
+        body["message"].as_str().unwrap().contains(UNKNOWN),
+        "{body}"
+    );
+
+    for accept in ["text/html", "*/*"] {
+        let html = node
+            .client()
+            .with("accept", accept)
+            .get(&path)
+            .await
+            .expect(404);
+        assert!(
+            html.header("content-type")
+                .unwrap()
+                .starts_with("text/html"),
+            "{accept}"
+        );
+        assert!(
+            html.text().contains("<title>404 Not Found</title>"),
+            "{}",
+            html.text()
+        );
+    }
+
+    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    let (status, head, body) = exchange(&node.address(), &request).await;
+    assert_eq!(status, 404);
+    assert!(head.contains("content-type: text/plain"), "{head}");
+    let body = String::from_utf8(body).unwrap();
+    assert!(
+        body.starts_with("404 Not Found") && body.contains(UNKNOWN),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn what_an_error_repeats_is_escaped_in_html() {
+    let node = Node::start().await;
+    let answer = node
+        .client()
+        .with("accept", "text/html")
+        .get("/v2/images?sort_key=%3Cscript%3Ealert(1)%3C%2Fscript%3E")
+        .await
+        .expect(400);
+    assert!(!answer.text().contains("<script>"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn every_answer_carries_a_request_id_and_adopts_the_callers() {
+    let node = Node::start().await;
+    let ours = node.client().get("/v2/images").await.expect(200);
+    assert!(
+        ours.header("x-openstack-request-id")
+            .unwrap()
+            .starts_with("req-")
+    );
+    let other = node.client().get("/v2/images").await.expect(200);
+    assert_ne!(
+        ours.header("x-openstack-request-id"),
+        other.header("x-openstack-request-id"),
+        "ids repeat"
+    );
+    for (sent, shown) in [("abc", "req-abc"), ("req-abc", "req-abc")] {
+        let client = node.client().with("x-openstack-request-id", sent);
+        for path in ["/v2/images", "/v2/images/unknown"] {
+            let answer = client.get(path).await;
+            assert_eq!(
+                answer.header("x-openstack-request-id"),
+                Some(shown),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_over_long_request_id_is_431() {
+    let node = Node::start().await;
+    let longest = format!("req-{}", "x".repeat(60));
+    node.client()
+        .with("x-openstack-request-id", &longest)
+        .get("/v2/images")
+        .await
+        .expect(200);
+    let longer = format!("req-{}", "x".repeat(61));
+    node.client()
+        .with("x-openstack-request-id", &longer)
+        .get("/v2/images")
+        .await
+        .expect(431);
+}
+
+#[tokio::test]
+async fn characters_beyond_the_basic_plane_are_refused_on_write() {
+    let node = Node::start().await;
+    let client = node.client();
+    let id = client.created(json!({"visibility": "shared"})).await;
+    for body in [
+        json!({"name": "grin 😀"}),
+        json!({"tags": ["😀"]}),
+        json!({"color": "😀"}),
+        json!({"😀": "key"}),
+    ] {
+        client.create(body).await.expect(400);
+    }
+    client.replace(&id, "name", json!("😀")).await.expect(400);
+    client.tag(&id, "%F0%9F%98%80").await.expect(400);
+    client.share(&id, "😀").await.expect(400);
+    client
+        .replace(&id, "name", json!("ünïcödé 漢字"))
+        .await
+        .expect(200);
+    assert_eq!(client.show(&id).await.field("name"), "ünïcödé 漢字");
+}
+
+#[tokio::test]
+async fn trusted_headers_without_a_confirmed_identity_are_401() {
+    let node = Setup::trusted().start().await;
+    node.client().get("/v2/images").await.expect(401);
+    let invalid = node
+        .client()
+        .with("x-identity-status", "Invalid")
+        .with("x-project-id", "p");
+    invalid
+        .with("x-roles", "admin")
+        .get("/v2/images")
+        .await
+        .expect(401);
+    let old_name = node
+        .client()
+        .with("x-identity-status", "Confirmed")
+        .with("x-user-id", "u")
+        .with("x-tenant-id", "p")
+        .with("x-roles", "member,reader");
+    let image = old_name.create(json!({})).await.expect(201);
+    assert_eq!(image.field("owner"), "p");
+}
+
+#[tokio::test]
+async fn without_auth_every_caller_is_an_admin_of_project_default() {
+    let node = Node::start().await;
+    let image = node
+        .client()
+        .create(json!({"visibility": "public"}))
+        .await
+        .expect(201);
+    assert_eq!(image.field("owner"), "default");
+    // Identity headers mean nothing here.
+    let client = node
+        .client()
+        .with("x-project-id", "other")
+        .with("x-roles", "reader");
+    let image = client.create(json!({})).await.expect(201);
+    assert_eq!(image.field("owner"), "default");
+}
+
+#[tokio::test]
+async fn what_later_features_bring_answers_as_if_switched_off() {
+    let node = Node::start().await;
+    let client = node.client();
+    let id = client.created(json!({})).await;
+    client
+        .call("PUT", &format!("/v2/images/{id}/stage"))
+        .header("content-type", "application/octet-stream")
+        .body("x")
+        .send()
+        .await
+        .expect(404);
+    client.get("/v2/cache").await.expect(404);
+    assert_eq!(
+        client.get("/v2/info/usage").await.expect(200).json(),
+        json!({"usage": {}})
+    );
+}

@@ -1,0 +1,187 @@
+//! Schemas and discovery (image-api 1.7, 1.9).
+
+use glimpse_tests::{Node, Persona, Setup};
+use serde_json::json;
+
+#[tokio::test]
+async fn the_image_schema_has_what_clients_read_from_it() {
+    let node = Node::start().await;
+    let schema = node
+        .client()
+        .get("/v2/schemas/image")
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(schema["name"], "image");
+    let properties = schema["properties"].as_object().unwrap();
+    for key in [
+        "id",
+        "name",
+        "status",
+        "visibility",
+        "protected",
+        "os_hidden",
+        "owner",
+        "disk_format",
+        "container_format",
+        "min_disk",
+        "min_ram",
+        "size",
+        "virtual_size",
+        "checksum",
+        "os_hash_algo",
+        "os_hash_value",
+        "created_at",
+        "updated_at",
+        "tags",
+        "self",
+        "file",
+        "schema",
+    ] {
+        assert!(properties.contains_key(key), "{key}");
+    }
+    for key in [
+        "kernel_id",
+        "ramdisk_id",
+        "architecture",
+        "os_distro",
+        "os_version",
+        "description",
+    ] {
+        assert_eq!(properties[key]["is_base"], false, "{key}");
+    }
+    let formats = properties["disk_format"]["enum"].as_array().unwrap();
+    for format in [
+        "raw", "qcow2", "vmdk", "vdi", "iso", "vhd", "vhdx", "ami", "ari", "aki",
+    ] {
+        assert!(formats.contains(&json!(format)), "{format}");
+    }
+    assert_eq!(schema["additionalProperties"]["type"], "string");
+}
+
+#[tokio::test]
+async fn the_formats_in_the_schema_are_those_of_the_configuration() {
+    let formats = toml::Value::Array(vec!["raw".into(), "luks".into()]);
+    let node = Setup::new()
+        .set("image_format.disk_formats", formats)
+        .start()
+        .await;
+    let schema = node
+        .client()
+        .get("/v2/schemas/image")
+        .await
+        .expect(200)
+        .json();
+    let shown = schema["properties"]["disk_format"]["enum"]
+        .as_array()
+        .unwrap();
+    assert!(
+        shown.contains(&json!("luks")) && !shown.contains(&json!("qcow2")),
+        "{shown:?}"
+    );
+    node.client()
+        .create(json!({"disk_format": "luks"}))
+        .await
+        .expect(201);
+    node.client()
+        .create(json!({"disk_format": "qcow2"}))
+        .await
+        .expect(400);
+}
+
+#[tokio::test]
+async fn collections_have_schemas_of_their_own() {
+    let node = Node::start().await;
+    let images = node
+        .client()
+        .get("/v2/schemas/images")
+        .await
+        .expect(200)
+        .json();
+    for key in ["first", "next", "schema", "images"] {
+        assert!(images["properties"].get(key).is_some(), "{key}");
+    }
+    assert!(images["links"].is_array());
+    let member = node
+        .client()
+        .get("/v2/schemas/member")
+        .await
+        .expect(200)
+        .json();
+    for key in [
+        "member_id",
+        "image_id",
+        "status",
+        "created_at",
+        "updated_at",
+        "schema",
+    ] {
+        assert!(member["properties"].get(key).is_some(), "{key}");
+    }
+    let members = node
+        .client()
+        .get("/v2/schemas/members")
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(members["name"], "members");
+    node.client().get("/v2/schemas/nothing").await.expect(404);
+}
+
+#[tokio::test]
+async fn any_authenticated_caller_may_read_schemas() {
+    let node = Setup::trusted().start().await;
+    node.client_of(&Persona::nobody("p"))
+        .get("/v2/schemas/image")
+        .await
+        .expect(200);
+    node.client().get("/v2/schemas/image").await.expect(401);
+}
+
+#[tokio::test]
+async fn the_stores_are_told_with_flags_as_strings() {
+    let node = Setup::new()
+        .store("description", "the local disk")
+        .more_stores("second")
+        .start()
+        .await;
+    let stores = node
+        .client()
+        .get("/v2/info/stores")
+        .await
+        .expect(200)
+        .json();
+    let rows = stores["stores"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    let local = rows.iter().find(|row| row["id"] == "local").unwrap();
+    assert_eq!(local["default"], "true");
+    assert_eq!(local["description"], "the local disk");
+    let second = rows.iter().find(|row| row["id"] == "second").unwrap();
+    assert_eq!(second.get("default"), None);
+}
+
+#[tokio::test]
+async fn store_details_are_for_operators() {
+    let node = Setup::trusted().start().await;
+    let admin = node.client_of(&Persona::admin());
+    let detail = admin.get("/v2/info/stores/detail").await.expect(200).json();
+    let local = &detail["stores"][0];
+    assert_eq!(local["type"], "file");
+    assert!(local["properties"]["data_dir"].is_string(), "{local}");
+    node.client_of(&Persona::member("p"))
+        .get("/v2/info/stores/detail")
+        .await
+        .expect(403);
+}
+
+#[tokio::test]
+async fn no_import_method_is_offered() {
+    let node = Node::start().await;
+    let info = node
+        .client()
+        .get("/v2/info/import")
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(info["import-methods"]["value"], json!([]));
+}
