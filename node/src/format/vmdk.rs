@@ -70,9 +70,7 @@ impl Format for Vmdk {
                     let data = header.data();
                     let sparse = data.starts_with(MAGIC);
                     let text = before_nul(data);
-                    if !sparse
-                        && (!text.iter().all(|byte| is_text(*byte)) || data.starts_with(b"\0"))
-                    {
+                    if !sparse && !text.iter().all(|byte| is_text(*byte)) {
                         return Step::NotThis;
                     }
                     if !sparse && text.len() < data.len() {
@@ -209,9 +207,7 @@ impl Sparse {
 
     fn update(&mut self, at: u64, piece: &[u8]) -> Step {
         if let Some(tail) = &mut self.tail {
-            // The footer is no part of the header.
-            let skip = usize::try_from(SECTOR.saturating_sub(at)).unwrap_or(usize::MAX);
-            tail.take(piece.get(skip..).unwrap_or_default());
+            tail.take(piece);
         }
         if !self.descriptor_is_safe {
             self.descriptor.take(at, piece);

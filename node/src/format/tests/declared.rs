@@ -136,15 +136,19 @@ fn a_refusal_comes_as_soon_as_it_is_certain_and_stays() {
 
 #[test]
 fn once_all_is_decided_nothing_is_kept() {
-    let mut inspector = Inspector::new(rules("raw"));
-    inspector.update(&vec![0xff; 64 << 10]).unwrap();
-    assert_eq!(inspector.held(), 0);
-    for _ in 0..100 {
-        inspector.update(&vec![0; 1 << 20]).unwrap();
+    let text_and_zeros = [&b"text"[..], &vec![0; 64 << 10]].concat();
+    for head in [vec![0xff; 64 << 10], vec![0; 64 << 10], text_and_zeros] {
+        let mut inspector = Inspector::new(rules("raw"));
+        inspector.update(&head).unwrap();
         assert_eq!(inspector.held(), 0);
+        let piece = vec![b'a'; 1 << 20];
+        for _ in 0..100 {
+            inspector.update(&piece).unwrap();
+            assert_eq!(inspector.held(), 0);
+        }
+        let verdict = inspector.finish().unwrap();
+        assert_eq!(verdict.virtual_size, Some(head.len() as u64 + (100 << 20)));
     }
-    let verdict = inspector.finish().unwrap();
-    assert_eq!(verdict.virtual_size, Some((64 << 10) + (100 << 20)));
 }
 
 #[test]

@@ -13,6 +13,8 @@ fn create(dir: &std::path::Path, name: &str, arguments: &[&str]) -> Vec<u8> {
         .args(arguments)
         .arg(&path)
         .arg(SIZE.to_string())
+        // Names of further files are relative to it.
+        .current_dir(dir)
         .status()
         .expect("GLIMPSE_TEST_QEMU=1 needs qemu-img");
     assert!(status.success(), "{arguments:?}");
