@@ -55,7 +55,8 @@ pub(super) fn allows(policy: &Policy, rule: &str, context: &Context, image: &Ima
     policy.allows(rule, context, &target(context, image))
 }
 
-/// Like [`allows`], with the refusal to answer with.
+/// Like [`allows`], with the refusal to answer with. A token that is of no project is told that it
+/// may not (image-api 4.2).
 pub(super) fn check(
     policy: &Policy,
     rule: &str,
@@ -64,7 +65,9 @@ pub(super) fn check(
 ) -> Result<(), Denied> {
     if allows(policy, rule, context, image) {
         Ok(())
-    } else if rule != "get_image" && allows(policy, "get_image", context, image) {
+    } else if context.foreign_scope
+        || (rule != "get_image" && allows(policy, "get_image", context, image))
+    {
         Err(Denied::Forbidden)
     } else {
         Err(Denied::NotFound)

@@ -23,26 +23,23 @@ pub(super) fn list(
 ) -> Result<Response, ApiError> {
     check(app, context)?;
     for (name, value) in list_query::decode(query.unwrap_or_default())? {
-        let wrong = match name.as_str() {
-            "status" => !matches!(
-                value.as_str(),
-                "" | "pending" | "processing" | "success" | "failure"
+        let (name, known): (_, &[&str]) = match name.as_str() {
+            "status" => (
+                "status",
+                &["", "pending", "processing", "success", "failure"],
             ),
-            "type" => !matches!(value.as_str(), "" | "import"),
-            "marker" => !value.is_empty(),
-            "sort_dir" => !matches!(value.as_str(), "asc" | "desc"),
+            "type" => ("type", &["", "import"]),
+            "sort_dir" => ("sort_dir", &["asc", "desc"]),
+            // There is no task to start after.
+            "marker" => ("marker", &[""]),
             "limit" => {
                 list_query::parse_limit(&value)?;
-                false
+                continue;
             }
-            _ => false,
+            _ => continue,
         };
-        if wrong {
-            return Err(BadQuery::Value {
-                name: "tasks",
-                value: format!("{name}={value}"),
-            }
-            .into());
+        if !known.contains(&value.as_str()) {
+            return Err(BadQuery::Value { name, value }.into());
         }
     }
     Ok(images::json(
