@@ -9,7 +9,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-/// Refusals in progress at most; past that a connection is dropped without a word.
+/// Refused connections that are lingered for at most; past that they are closed at once.
 const AT_ONCE: usize = 64;
 
 /// For one refusal.
@@ -36,15 +36,17 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// Answers 503 and closes. The request is read away first: closing a socket with unread bytes
-    /// resets it, and the client may lose the answer.
+    /// Answers 503 and closes. The answer fits the empty buffer of a new socket, so writing it
+    /// never waits. Then the request is read away where there is room for that: closing a socket
+    /// with unread bytes resets it, and the client may lose the answer.
     pub(super) fn answer(&mut self, mut stream: TcpStream) {
+        // A peer that is gone needs no answer.
+        let _ = socket2::SockRef::from(&stream).send(ANSWER);
         let Ok(permit) = Arc::clone(&self.0).try_acquire_owned() else {
             return;
         };
         tokio::spawn(async move {
-            let refusal = async {
-                stream.write_all(ANSWER).await?;
+            let rest = async {
                 stream.shutdown().await?;
                 tokio::io::copy(
                     &mut (&mut stream).take(REQUEST_BYTES),
@@ -53,7 +55,7 @@ impl Refusals {
                 .await
             };
             // Whatever happens to it, the connection is over.
-            let _ = tokio::time::timeout(PATIENCE, refusal).await;
+            let _ = tokio::time::timeout(PATIENCE, rest).await;
             drop(permit);
         });
     }

@@ -170,6 +170,28 @@ async fn a_connection_past_the_bound_is_answered_503_and_a_free_place_is_given_a
 }
 
 #[tokio::test]
+async fn a_flood_of_silent_connections_is_answered_to_the_last_one() {
+    let bound = Settings {
+        connections: 1,
+        ..settings()
+    };
+    let server = start(bound, hello());
+    let mut held = server.connect().await;
+    send(&mut held, GET).await;
+    read_until(&mut held, "hello").await;
+    let mut flood = Vec::new();
+    for _ in 0..200 {
+        flood.push(server.connect().await);
+    }
+    for client in &mut flood {
+        let answer = read_all(client).await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    }
+    send(&mut held, GET).await;
+    assert!(read_until(&mut held, "hello").await.contains("200 OK"));
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_finish_its_head_is_cut() {
     let short = Settings {
         header_timeout: Duration::from_millis(100),
