@@ -8,16 +8,17 @@ use bytes::Bytes;
 use protobuf::Message as _;
 use raft::{
     ProgressState, RawNode, SnapshotStatus, StateRole,
-    eraftpb::{Entry, Message, MessageType},
+    eraftpb::{Entry, Message, MessageType, Snapshot},
 };
 
 use crate::{
     Config, Fault, LogIndex, StartError, StateMachine, Status, Unavailable,
     disk::Disk,
-    election::{Random, Timeouts},
+    election::Timeouts,
     log::{Log, Options},
     logger,
     proposals::{Answer, Origin, Proposals},
+    random::Random,
     read::Reads,
     transport::{self, Transport},
 };
@@ -296,8 +297,10 @@ impl<M: StateMachine> Core<M> {
         let Some(term) = state.term(index) else {
             return Ok(());
         };
-        let mut snapshot = raft::eraftpb::Snapshot::default();
-        snapshot.data = data.into();
+        let mut snapshot = Snapshot {
+            data: data.into(),
+            ..Snapshot::default()
+        };
         let metadata = snapshot.mut_metadata();
         metadata.index = index;
         metadata.term = term;

@@ -2,6 +2,8 @@
 //! ones of runs that are cut again and again, during recovery too. `GLIMPSE_CRASH_POINTS` sets how
 //! many random ones.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -100,7 +102,10 @@ impl Bench {
             held.insert(number);
         }
         for number in &self.acknowledged {
-            assert!(held.contains(number), "command {number} was acknowledged, and lost");
+            assert!(
+                held.contains(number),
+                "command {number} was acknowledged, and lost"
+            );
         }
     }
 

@@ -1,6 +1,8 @@
 //! Whole clusters from one seed: proposals, reads, partitions, lost messages, power cuts. After
 //! each run all faults are removed and the cluster must heal.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use bytes::Bytes;
@@ -98,7 +100,10 @@ impl Client {
         self.reads
             .retain_mut(|(before, answered)| match answered.try_recv() {
                 Ok(Ok(index)) => {
-                    assert!(index >= *before, "read {index}, acknowledged before {before}");
+                    assert!(
+                        index >= *before,
+                        "read {index}, acknowledged before {before}"
+                    );
                     *answered_before += 1;
                     false
                 }
@@ -207,7 +212,11 @@ impl Client {
         for (index, command) in commands {
             let text = std::str::from_utf8(command).unwrap();
             let number: usize = text.split(':').next().unwrap().parse().unwrap();
-            assert_eq!(text, format!("{number}:").repeat(1 + number % 50), "half a command");
+            assert_eq!(
+                text,
+                format!("{number}:").repeat(1 + number % 50),
+                "half a command"
+            );
             assert_eq!(found.insert(number, *index), None, "command {number} twice");
         }
         for (number, fate) in self.fates.iter().enumerate() {
@@ -238,7 +247,9 @@ fn keeps_what_it_acknowledged(size: u64) {
     for _ in 0..crash_points(300) / 30 {
         let client = run(seeds.next_u64() >> 16, size, 500);
         let fates = client.fates.iter();
-        acknowledged += fates.filter(|fate| matches!(fate, Fate::Acknowledged(_))).count();
+        acknowledged += fates
+            .filter(|fate| matches!(fate, Fate::Acknowledged(_)))
+            .count();
         reads += client.reads_answered;
     }
     assert!(acknowledged > 500, "{acknowledged} commands");
@@ -280,7 +291,12 @@ fn a_follower_that_is_too_far_behind_is_given_a_snapshot() {
     let now = client.cluster.core(leader).unwrap().status().first;
     assert!(now > first && now > held + 1, "the log was not cut");
     client.settle();
-    assert!(client.fates.iter().all(|fate| matches!(fate, Fate::Acknowledged(_))));
+    assert!(
+        client
+            .fates
+            .iter()
+            .all(|fate| matches!(fate, Fate::Acknowledged(_)))
+    );
 }
 
 #[test]

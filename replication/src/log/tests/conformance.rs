@@ -10,13 +10,16 @@ use raft::{
 use super::{append, entry, hard, open_at};
 use crate::{
     log::{Log, record::Record},
-    testing::{Random, SimDisk, crash_points, seed},
+    testing::{Random, SimDisk, seed},
 };
 
 /// Everything that a storage says.
 fn answers(storage: &impl Storage, before: u64, after: u64) -> Vec<String> {
     let context = || GetEntriesContext::empty(false);
-    let (first, last) = (storage.first_index().unwrap(), storage.last_index().unwrap());
+    let (first, last) = (
+        storage.first_index().unwrap(),
+        storage.last_index().unwrap(),
+    );
     let state = storage.initial_state().unwrap();
     let mut said = vec![format!("{first} {last} {:?}", state.hard_state)];
     // Asking above the end is the caller's error, on which the reference panics.
@@ -124,7 +127,10 @@ impl Pair {
         let index = self.commit + 1 + random.below(20);
         let snapshot = snapshot(index, self.term);
         self.log.begin_install(&snapshot).unwrap();
-        self.reference.wl().apply_snapshot(snapshot.clone()).unwrap();
+        self.reference
+            .wl()
+            .apply_snapshot(snapshot.clone())
+            .unwrap();
         self.commit = index;
         self.note();
         self.log.append(vec![Log::installed(&snapshot)]).unwrap();
@@ -145,7 +151,7 @@ impl Pair {
 fn the_log_answers_as_the_reference_does() {
     let seed = seed();
     let mut random = Random::new(seed);
-    for _ in 0..crash_points(300) / 10 {
+    for _ in 0..40 {
         let mut pair = Pair::new();
         for _ in 0..60 {
             match random.below(12) {
@@ -181,6 +187,25 @@ fn asks_below_the_first_entry_are_compacted_and_its_term_is_kept() {
         let context = GetEntriesContext::empty(false);
         assert_eq!(log.entries(5, 7, None, context).unwrap_err(), compacted);
     }
+}
+
+#[test]
+fn a_snapshot_is_asked_for_made_and_given_until_the_log_has_left_it_behind() {
+    let disk = SimDisk::default();
+    let mut log = open_at(&disk, 1).unwrap();
+    append(&mut log, (2..10).map(|index| entry(index, 1, 10)));
+    log.note(hard(1, 1, 9));
+    let later = raft::Error::Store(raft::StorageError::SnapshotTemporarilyUnavailable);
+    assert_eq!(log.snapshot(0, 2).unwrap_err(), later);
+    assert!(log.snapshot_slot().take_wanted());
+    assert!(!log.snapshot_slot().take_wanted());
+    log.snapshot_slot().put(Some(snapshot(5, 1)));
+    log.compact(5).unwrap();
+    assert_eq!(log.snapshot(0, 2).unwrap(), snapshot(5, 1));
+    // Between it and the first entry there would be a gap now.
+    log.compact(6).unwrap();
+    assert_eq!(log.snapshot(0, 2).unwrap_err(), later);
+    assert!(log.snapshot_slot().take_wanted());
 }
 
 #[test]
