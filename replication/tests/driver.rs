@@ -207,6 +207,33 @@ async fn a_command_over_the_bound_is_refused() {
     ));
 }
 
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    let refused = |config| {
+        let directory = tempfile::tempdir().unwrap();
+        let refused = begin(config, &directory, &Durable::default());
+        assert!(matches!(refused, Err(StartError::Config(_))));
+        assert!(
+            std::fs::read_dir(directory.path().join("log"))
+                .unwrap()
+                .next()
+                .is_none()
+        );
+    };
+    refused(Config {
+        raft_id: 0,
+        ..config(1)
+    });
+    refused(Config {
+        max_batch: 0,
+        ..config(1)
+    });
+    refused(Config {
+        heartbeat_ticks: 10,
+        ..config(1)
+    });
+}
+
 #[tokio::test]
 async fn stopping_checkpoints_and_refuses_what_comes_later() {
     let Gate {
