@@ -8,16 +8,17 @@ use bytes::Bytes;
 use protobuf::Message as _;
 use raft::{
     ProgressState, RawNode, SnapshotStatus, StateRole,
-    eraftpb::{Entry, Message, MessageType},
+    eraftpb::{Entry, Message, MessageType, Snapshot},
 };
 
 use crate::{
     Config, Fault, LogIndex, StartError, StateMachine, Status, Unavailable,
     disk::Disk,
-    election::{Random, Timeouts},
+    election::Timeouts,
     log::{Log, Options},
     logger,
     proposals::{Answer, Origin, Proposals},
+    random::Random,
     read::Reads,
     transport::{self, Transport},
 };
@@ -74,6 +75,21 @@ fn ticks(time: Duration, tick: Duration) -> u64 {
     u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
+/// With one of these at zero nothing would ever be done, and nobody would be told.
+fn check(config: &Config) -> Result<(), StartError> {
+    let bounds = [
+        ("tick", config.tick.is_zero()),
+        ("queue", config.queue == 0),
+        ("max_batch", config.max_batch == 0),
+        ("max_batch_bytes", config.max_batch_bytes == 0),
+        ("segment_bytes", config.segment_bytes == 0),
+    ];
+    match bounds.iter().find(|(_, is_zero)| *is_zero) {
+        Some((name, _)) => Err(StartError::Config(format!("{name} is zero"))),
+        None => Ok(()),
+    }
+}
+
 fn raft_config(config: &Config, applied: LogIndex) -> raft::Config {
     raft::Config {
         id: config.raft_id,
@@ -102,6 +118,7 @@ impl<M: StateMachine> Core<M> {
             voters,
             seed,
         } = parts;
+        check(&config)?;
         let mut random = Random::new(seed);
         let applied = machine.applied_index();
         let raft_config = raft_config(&config, applied);
@@ -296,8 +313,10 @@ impl<M: StateMachine> Core<M> {
         let Some(term) = state.term(index) else {
             return Ok(());
         };
-        let mut snapshot = raft::eraftpb::Snapshot::default();
-        snapshot.data = data.into();
+        let mut snapshot = Snapshot {
+            data: data.into(),
+            ..Snapshot::default()
+        };
         let metadata = snapshot.mut_metadata();
         metadata.index = index;
         metadata.term = term;

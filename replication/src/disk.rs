@@ -24,6 +24,10 @@ pub trait Disk: Send + Sync + 'static {
 }
 
 /// An open file.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "the length is a fact of the disk, not of a collection"
+)]
 pub trait File: Send {
     /// Bytes.
     fn len(&self) -> io::Result<u64>;

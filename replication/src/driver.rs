@@ -3,12 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{
-    Clock, Fault, StateMachine, Unavailable,
-    core::Core,
-    handle::Shared,
-    inbox::Input,
-};
+use crate::{Clock, Fault, StateMachine, Unavailable, core::Core, handle::Shared, inbox::Input};
 
 /// What ends a thread.
 pub(crate) const STOPPED: &str = "the node is stopping";
@@ -52,7 +47,9 @@ fn drive<M: StateMachine>(
     let tick = core.config.tick.max(Duration::from_millis(1));
     // A disk that stalls makes this thread late. To count the whole time at once would start an
     // election while the leader's messages lie in the inbox.
-    let most_ticks = u32::try_from(core.config.election_ticks / 2).unwrap_or(u32::MAX).max(1);
+    let most_ticks = u32::try_from(core.config.election_ticks / 2)
+        .unwrap_or(u32::MAX)
+        .max(1);
     let mut last_tick = clock.monotonic();
     loop {
         let passed = clock.monotonic().saturating_sub(last_tick);

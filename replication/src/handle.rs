@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Weak},
+    sync::Arc,
     thread::{Builder, JoinHandle},
     time::Duration,
 };
@@ -85,19 +85,6 @@ pub fn start<M: StateMachine>(
     seams: Seams,
     machine: M,
 ) -> Result<Handle<M::Outcome>, StartError> {
-    let seed = seed(&config, &seams);
-    let voters = vec![config.raft_id];
-    start_with(config, seams, machine, voters, seed)
-}
-
-/// As [`start`], with the members and the seed given.
-pub(crate) fn start_with<M: StateMachine>(
-    config: Config,
-    seams: Seams,
-    machine: M,
-    voters: Vec<u64>,
-    seed: u64,
-) -> Result<Handle<M::Outcome>, StartError> {
     let (timeout, max_command_bytes) = (config.timeout, config.max_command_bytes);
     let shared = Arc::new(Shared {
         inbox: Inbox::new(config.queue),
@@ -105,12 +92,12 @@ pub(crate) fn start_with<M: StateMachine>(
         ended: watch::Sender::new(None),
     });
     let core = Core::new(Parts {
+        voters: vec![config.raft_id],
+        seed: seed(&config, &seams),
         config,
         disk: seams.disk,
         transport: seams.transport,
         machine,
-        voters,
-        seed,
     })?;
     shared.publish(core.status());
     let (theirs, clock) = (shared.clone(), seams.clock);
@@ -177,16 +164,6 @@ impl<O: Send + 'static> Handle<O> {
     /// Hands over a message from a peer; dropped if too many wait.
     pub fn receive(&self, message: Message) {
         self.0.shared.inbox.receive(message);
-    }
-
-    /// A way to hand over messages that does not keep the group alive.
-    pub fn receiver(&self) -> impl Fn(Message) + Send + Sync + 'static {
-        let owner: Weak<Owner<O>> = Arc::downgrade(&self.0);
-        move |message| {
-            if let Some(owner) = owner.upgrade() {
-                owner.shared.inbox.receive(message);
-            }
-        }
     }
 
     /// What the group says of itself.

@@ -32,10 +32,7 @@ impl<O> Default for Input<O> {
 
 impl<O> Input<O> {
     fn is_empty(&self) -> bool {
-        self.proposals.is_empty()
-            && self.reads.is_empty()
-            && self.messages.is_empty()
-            && !self.stop
+        self.proposals.is_empty() && self.reads.is_empty() && self.messages.is_empty() && !self.stop
     }
 
     fn waiting(&self) -> usize {

@@ -4,6 +4,10 @@
 //! commands), replicates them, and applies them in order to a [`StateMachine`]. A group of one
 //! voter runs exactly as a group of three: there is no shortcut for a single node.
 //!
+//! The way of a command: [`Handle::propose`] → the inbox → the Raft thread (`driver`) → [`core`] →
+//! Raft → one frame of the `log`, durable → committed → [`StateMachine::apply`] → the answer. A
+//! read is a round of ReadIndex (`read`), shared by all who wait. `ready` has the order of it all.
+//!
 //! Time, disk and network reach this crate through seams ([`Clock`], [`disk::Disk`],
 //! [`transport::Transport`]), so that a whole cluster can run in one thread from one seed.
 
@@ -20,6 +24,7 @@ mod inbox;
 mod log;
 mod logger;
 mod proposals;
+pub mod random;
 mod read;
 mod ready;
 #[cfg(any(test, feature = "testing"))]

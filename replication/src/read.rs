@@ -73,10 +73,7 @@ impl Reads {
     /// A round has ended: its readers may be answered once `index` is applied.
     pub(crate) fn ended(&mut self, context: &[u8], index: LogIndex) {
         let number = self.origin.read(context);
-        if let Some(round) = self
-            .round
-            .take_if(|round| Some(round.number) == number)
-        {
+        if let Some(round) = self.round.take_if(|round| Some(round.number) == number) {
             self.behind.push((index, round.readers));
         }
     }

@@ -118,7 +118,10 @@ impl<M: StateMachine> Core<M> {
                 }
                 // No version of this program proposes these.
                 EntryType::EntryConfChange => {
-                    return Err(fault("changing the membership", "an entry of an unknown kind"));
+                    return Err(fault(
+                        "changing the membership",
+                        "an entry of an unknown kind",
+                    ));
                 }
             };
             tickets.push(entry.context);

@@ -25,6 +25,9 @@ mod scan;
 pub(crate) mod state;
 mod storage;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use self::{open::Options, storage::SnapshotSlot};
 
 /// An open log.
@@ -85,14 +88,8 @@ impl Log {
         if let Some(fault) = &self.broken {
             return Err(fault.clone());
         }
-        self.write(&records).map_err(|error| {
-            let fault = Fault {
-                what: "writing the log",
-                cause: error.to_string(),
-            };
-            self.broken = Some(fault.clone());
-            fault
-        })?;
+        self.write(&records)
+            .map_err(|error| self.give_up("writing the log", &error))?;
         for record in records {
             if let (Record::Entry(entry), Some(segment)) = (&record, self.segments.last_mut()) {
                 segment.last_index = segment.last_index.max(entry.index);
@@ -167,10 +164,13 @@ impl Log {
             });
         };
         self.append(vec![Record::Compacted(Position { index, term })])?;
-        self.remove_old().map_err(|error| Fault {
-            what: "removing a segment of the log",
-            cause: error.to_string(),
-        })
+        self.remove_old()
+            .map_err(|error| self.give_up("removing a segment of the log", &error))
+    }
+
+    fn give_up(&mut self, what: &'static str, error: &std::io::Error) -> Fault {
+        let cause = error.to_string();
+        self.broken.insert(Fault { what, cause }).clone()
     }
 
     /// The oldest first, each durably before the next: a gap in the row would be taken for damage.

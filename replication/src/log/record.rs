@@ -38,7 +38,10 @@ fn put_u64(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a frame over 4 GiB is refused when sealed")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a frame over 4 GiB is refused when sealed"
+)]
 fn put_len(out: &mut Vec<u8>, len: usize) {
     out.extend_from_slice(&(len as u32).to_le_bytes());
 }

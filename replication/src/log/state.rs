@@ -139,9 +139,13 @@ impl State {
         }
         self.entries.drain(..gone.min(self.entries.len()));
         self.base = at;
-        let in_force = self.members.iter().rposition(|(since, _)| *since <= at.index);
+        let in_force = self
+            .members
+            .iter()
+            .rposition(|(since, _)| *since <= at.index);
         self.members.drain(..in_force.unwrap_or(0));
-        self.installing.take_if(|(snapshot, _)| snapshot.index <= at.index);
+        self.installing
+            .take_if(|(snapshot, _)| snapshot.index <= at.index);
         Ok(())
     }
 

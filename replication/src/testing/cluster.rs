@@ -123,6 +123,7 @@ impl<M: StateMachine> Cluster<M> {
     pub fn power_cut(&mut self, id: u64) {
         if let Some(member) = self.members.get_mut(&id) {
             member.core = None;
+            member.fault = None;
             member.disk.power_cut(&mut self.random);
         }
     }

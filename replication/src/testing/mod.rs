@@ -13,8 +13,8 @@ pub use self::{
     disk::SimDisk,
     machine::{Applied, Durable, ListMachine},
 };
-pub use crate::election::Random;
 use crate::Config;
+pub use crate::random::Random;
 
 /// How many points of a crash test to try: `GLIMPSE_CRASH_POINTS`, or `default`.
 pub fn crash_points(default: u64) -> u64 {
