@@ -7,6 +7,7 @@
 
 mod crash;
 mod fixture;
+mod handle;
 mod listing;
 mod model;
 mod oracle;

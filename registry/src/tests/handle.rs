@@ -1,0 +1,92 @@
+//! The handle, on a real disk and with the group's own thread.
+
+use std::sync::Arc;
+
+use glimpse_replication::testing::{HostClock, config};
+
+use super::fixture::{attributes, image_id, query};
+use crate::{
+    Config, Error, Registry, image::UploadId, outcome::Rejection, query::Scope, status::Status,
+};
+
+fn settings(dir: &std::path::Path, incarnation: u128) -> Config {
+    Config {
+        dir: dir.to_owned(),
+        replication: config(1),
+        dedup_entries: 1000,
+        upload_lease: std::time::Duration::from_secs(60),
+        table_cache_bytes: 1 << 20,
+        incarnation,
+    }
+}
+
+#[tokio::test]
+async fn a_node_finds_everything_again_after_a_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(HostClock::default());
+    let registry = Registry::open(settings(dir.path(), 1), clock.clone()).unwrap();
+    let made = registry
+        .create_image(image_id(1), attributes())
+        .await
+        .unwrap();
+    let view = registry.read().await.unwrap();
+    assert_eq!(*view.image(image_id(1)).unwrap().unwrap(), made);
+    let again = registry.create_image(image_id(1), attributes()).await;
+    assert!(matches!(again, Err(Error::Rejected(Rejection::IdTaken))));
+    registry
+        .add_tag(image_id(1), "t".to_owned(), None)
+        .await
+        .unwrap();
+    let saving = registry
+        .begin_upload(image_id(1), UploadId(9), "local".to_owned(), 5, None)
+        .await
+        .unwrap();
+    let upload = saving.upload.clone().unwrap();
+    assert_eq!(upload.incarnation, registry.incarnation());
+    assert!(upload.lease_until.0 >= view.time().unwrap().0 + 60_000_000);
+    registry.stop().await.unwrap();
+    drop((registry, view));
+
+    let registry = Registry::open(settings(dir.path(), 2), clock).unwrap();
+    let view = registry.read().await.unwrap();
+    assert_eq!(*view.image(image_id(1)).unwrap().unwrap(), saving);
+    assert_eq!(saving.status, Status::Saving);
+    registry
+        .abort_upload(image_id(1), UploadId(9))
+        .await
+        .unwrap();
+    registry.delete_image(image_id(1), None).await.unwrap();
+    let view = registry.read().await.unwrap();
+    assert_eq!(view.list(&query(Scope::Anonymous)).unwrap(), []);
+    registry.stop().await.unwrap();
+    assert!(matches!(
+        registry.delete_image(image_id(1), None).await,
+        Err(Error::Unavailable(_))
+    ));
+}
+
+#[tokio::test]
+async fn many_who_write_at_once_all_get_their_own_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(HostClock::default());
+    let registry = Registry::open(settings(dir.path(), 1), clock).unwrap();
+    let tasks: Vec<_> = (0..64)
+        .map(|id| {
+            let registry = registry.clone();
+            tokio::spawn(async move {
+                let made = registry
+                    .create_image(image_id(id), attributes())
+                    .await
+                    .unwrap();
+                assert_eq!(made.id, image_id(id));
+                let view = registry.read().await.unwrap();
+                assert_eq!(*view.image(made.id).unwrap().unwrap(), made);
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(registry.read_local().unwrap().image_count().unwrap(), 64);
+    registry.stop().await.unwrap();
+}
