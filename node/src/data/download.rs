@@ -137,6 +137,10 @@ impl ChunkBody {
                 Chunk::Ready(Cache::zeros(usize::try_from(len).unwrap_or(usize::MAX)))
             }
             ChunkRef::Data(name) => {
+                // The warm case: no source, no future.
+                if let Some(bytes) = self.app.cache.get(name) {
+                    return Chunk::Ready(bytes);
+                }
                 let offset = u64::from(index) * u64::from(CHUNK_SIZE);
                 let source = ChunkSource::new(Arc::clone(&self.locations), offset);
                 let cache = Arc::clone(&self.app.cache);

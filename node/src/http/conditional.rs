@@ -110,12 +110,13 @@ mod tests {
         let im = header::IF_MATCH;
         let inm = header::IF_NONE_MATCH;
         let current = Some("\"a\"");
-        let table: &[(
-            &[(header::HeaderName, &str)],
-            Option<&str>,
+        type Row<'a> = (
+            &'a [(header::HeaderName, &'a str)],
+            Option<&'a str>,
             Condition,
             Condition,
-        )] = &[
+        );
+        let table: &[Row<'_>] = &[
             // headers, current tag, answer to GET, answer to PATCH
             (&[], current, Proceed, Proceed),
             (&[(im.clone(), "\"a\"")], current, Proceed, Proceed),

@@ -15,6 +15,7 @@
 //! The bodies of manifests stay: images with the same data share one, and they are small.
 
 mod decide;
+mod sweep;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,12 +23,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::StreamExt;
 use glimpse_registry::image::{ImageId, PendingDelete, UploadId};
 use glimpse_store::StoreError;
 use tokio::time::Instant;
 
-use self::decide::{Fate, Object, OrphanFate, Removal, Upload};
+use self::decide::{Fate, Removal, Upload};
 use super::{Progress, StepError, Worker, backoff};
 use crate::{app::App, data::objects};
 
@@ -315,80 +315,6 @@ impl Reaper {
             self.failed.remove(&sequence);
         }
         Ok(())
-    }
-
-    /// Searches every store for orphans.
-    async fn sweep(&mut self) -> Result<(), StepError> {
-        let mut suspects = BTreeMap::new();
-        for (name, named) in &self.app.stores.by_name {
-            if !named.store.capabilities().writable {
-                continue;
-            }
-            let failed = |error| StepError::store(name, error);
-            let mut listing = named.store.list().await.map_err(failed)?;
-            while let Some(object) = listing.next().await {
-                let object = object.map_err(failed)?;
-                let place = (name.clone(), object.url);
-                let since = self.suspects.get(&place).copied();
-                let seen = since.map(|since| since.elapsed());
-                let about = self.object(&object.key, name, &place.1)?;
-                match decide::orphan(&about, seen, self.config.orphan_grace) {
-                    OrphanFate::Keep => {}
-                    OrphanFate::Suspect if suspects.len() >= self.config.max_suspects => {}
-                    OrphanFate::Suspect => {
-                        suspects.insert(place, since.unwrap_or_else(Instant::now));
-                    }
-                    OrphanFate::Remove => {
-                        // The second look asks the group, not only this node.
-                        drop(self.app.registry.read().await?);
-                        let about = self.object(&object.key, name, &place.1)?;
-                        let fate = decide::orphan(&about, seen, self.config.orphan_grace);
-                        if fate == OrphanFate::Remove {
-                            objects::remove(named.store.as_ref(), &place.1)
-                                .await
-                                .map_err(failed)?;
-                            self.app.data.counters.orphans_reaped.add(1);
-                            tracing::warn!(
-                                image.id = object.key,
-                                store = name,
-                                "removed an orphan"
-                            );
-                        }
-                    }
-                }
-            }
-        }
-        self.suspects = suspects;
-        Ok(())
-    }
-
-    /// What the registry knows of an object.
-    fn object(&self, key: &str, store: &str, url: &str) -> Result<Object, StepError> {
-        let Ok(id) = key.parse::<ImageId>() else {
-            return Ok(Object::Unknown);
-        };
-        let view = self.app.registry.read_local()?;
-        let uploading = || {
-            let before = ImageId((u128::from_be_bytes(id.0).wrapping_sub(1)).to_be_bytes());
-            let after = (id.0 != [0; 16]).then_some(before);
-            view.uploads(after, 1)
-                .map(|rows| rows.first().is_some_and(|row| row.image_id == id))
-        };
-        Ok(match view.image(id)? {
-            _ if uploading()? => Object::Uploading,
-            Some(image) => {
-                let named = image
-                    .locations
-                    .iter()
-                    .any(|location| location.store == store && location.url == url);
-                match named {
-                    true => Object::Named,
-                    false => Object::Unnamed,
-                }
-            }
-            None if view.id_taken(id)? => Object::Unnamed,
-            None => Object::Unknown,
-        })
     }
 }
 

@@ -278,7 +278,11 @@ impl Rig {
             self.get(id, &[]).await.unwrap().status(),
             StatusCode::NO_CONTENT
         );
-        assert_eq!(self.app.upload_slots.available_permits(), 8, "{what}");
+        // The task lets go of its slot after it has answered.
+        self.until(what, async || {
+            self.app.upload_slots.available_permits() == 8
+        })
+        .await;
     }
 
     /// Waits for `holds`.

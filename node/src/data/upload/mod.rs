@@ -13,6 +13,7 @@
 //! When the answer to 4 is lost, the command may still be applied: nothing is removed before the
 //! registry has said what became of it.
 
+mod cleanup;
 mod lease;
 mod settle;
 mod task;
@@ -31,9 +32,9 @@ use crate::app::{App, NamedStore};
 
 /// After a refusal so much of the body is still read, so that a client that writes before it reads
 /// gets to see the answer; then the connection is closed.
-const DRAIN_BYTES: u64 = 16 << 20;
+const DRAIN_BYTES: u64 = 64 << 20;
 /// And for so long.
-const DRAIN_TIME: Duration = Duration::from_secs(3);
+const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// An upload that passed every check that needs no bytes.
 pub struct Job {

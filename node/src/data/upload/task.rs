@@ -16,7 +16,8 @@ use glimpse_store::{StoreError, Stored};
 use tokio::sync::oneshot;
 
 use super::{
-    Job, UploadError, drain,
+    Job, UploadError,
+    cleanup::{RETRY_FIRST, RETRY_MOST},
     lease::Lease,
     settle::{Settled, settled},
 };
@@ -25,20 +26,11 @@ use crate::{
     config::Config,
     data::{
         hashes::Algorithm,
-        objects,
         pipeline::{self, Bounds, Broken, Received},
     },
     format::{Inspector, Rules},
 };
 
-/// Pauses between attempts to reach the registry or the store again: from this,
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// doubled up to this.
-const RETRY_MOST: Duration = Duration::from_secs(5);
-/// Attempts to remove an object before it is left to the reaper.
-const REMOVE_ATTEMPTS: u32 = 5;
-/// Attempts to give an upload up before it is left to the reaper.
-const ABORT_ATTEMPTS: u32 = 20;
 /// The client is told that the outcome is unknown after so long; the task goes on.
 const OUTCOME_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -46,12 +38,12 @@ pub(super) type Answer = oneshot::Sender<Result<(), UploadError>>;
 
 /// What the task owns.
 pub(super) struct Task {
-    app: Arc<App>,
-    job: Job,
-    lease: Arc<Lease>,
+    pub(super) app: Arc<App>,
+    pub(super) job: Job,
+    pub(super) lease: Arc<Lease>,
     answer: Option<Answer>,
     /// Data could not be removed: the upload row has to stay, for the reaper.
-    stuck: bool,
+    pub(super) stuck: bool,
 }
 
 impl Task {
@@ -134,10 +126,7 @@ impl Task {
             Err(broken) => {
                 self.refuse_body();
                 self.give_up().await;
-                Err(match broken {
-                    Broken::Lost => UploadError::Gone,
-                    other => other.into(),
-                })
+                Err(broken.into())
             }
         }
     }
@@ -312,60 +301,6 @@ impl Task {
             self.lease.upload,
             data,
         ))
-    }
-
-    /// Removes what we finished, by its URL or, where that is not known, by the key.
-    async fn remove(&mut self, url: Option<&str>) {
-        let store = Arc::clone(&self.job.store.store);
-        let mut pause = RETRY_FIRST;
-        for _ in 0..REMOVE_ATTEMPTS {
-            let removed = match url {
-                Some(url) => objects::remove(store.as_ref(), url).await.map(drop),
-                None => {
-                    let keys = [self.lease.id.to_string()].into();
-                    objects::remove_keys(store.as_ref(), &keys).await.map(drop)
-                }
-            };
-            match removed {
-                Ok(()) => return,
-                Err(error) => {
-                    tracing::warn!(image.id = %self.lease.id, %error, "removing uploaded data failed");
-                }
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY_MOST);
-        }
-        self.stuck = true;
-    }
-
-    /// The image is queued again, the reservation gone. A refusal says that this is so already.
-    async fn give_up(&mut self) {
-        if self.stuck {
-            return;
-        }
-        let mut pause = RETRY_FIRST;
-        for _ in 0..ABORT_ATTEMPTS {
-            let (id, upload) = (self.lease.id, self.lease.upload);
-            match self.app.registry.abort_upload(id, upload).await {
-                Ok(()) | Err(RegistryError::Rejected(_)) => return,
-                Err(RegistryError::Fault(_)) => break,
-                Err(RegistryError::Unavailable(_)) => {}
-            }
-            if self.app.registry.status().stopped.is_some() {
-                break;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY_MOST);
-        }
-        tracing::warn!(image.id = %self.lease.id, "giving an upload up failed; the reaper will");
-    }
-
-    /// Lets go of what is left of the body.
-    fn refuse_body(&mut self) {
-        let body = std::mem::take(&mut self.job.body);
-        if !self.job.expects_continue {
-            drain(&self.app, body);
-        }
     }
 }
 
