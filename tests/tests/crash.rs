@@ -85,8 +85,12 @@ impl Owner {
 
     /// One of the images for which this holds.
     fn any(&mut self, holds: impl Fn(&Known) -> bool) -> Option<String> {
-        let all: Vec<&String> =
-            self.images.iter().filter(|(_, image)| holds(image)).map(|(id, _)| id).collect();
+        let all: Vec<&String> = self
+            .images
+            .iter()
+            .filter(|(_, image)| holds(image))
+            .map(|(id, _)| id)
+            .collect();
         (!all.is_empty()).then(|| (*self.random.pick(&all)).clone())
     }
 
@@ -97,7 +101,10 @@ impl Owner {
     async fn create(&mut self, client: &Client) -> Result<(), Died> {
         let id = uuid::Builder::from_random_bytes(rand_bytes(&mut self.random)).into_uuid();
         let (id, name) = (id.to_string(), self.word());
-        self.under_way = Some(UnderWay::Create { id: id.clone(), name: name.clone() });
+        self.under_way = Some(UnderWay::Create {
+            id: id.clone(),
+            name: name.clone(),
+        });
         create(client, &id, &name).await?.expect(201);
         self.images.insert(id, Known { name, data: None });
         self.under_way = None;
@@ -106,7 +113,10 @@ impl Owner {
 
     async fn rename(&mut self, client: &Client, id: String) -> Result<(), Died> {
         let name = self.word();
-        self.under_way = Some(UnderWay::Rename { id: id.clone(), name: name.clone() });
+        self.under_way = Some(UnderWay::Rename {
+            id: id.clone(),
+            name: name.clone(),
+        });
         let document = json!([{"op": "replace", "path": "/name", "value": name}]);
         let call = client
             .call("PATCH", &format!("/v2/images/{id}"))
@@ -119,11 +129,24 @@ impl Owner {
     }
 
     async fn upload(&mut self, client: &Client, id: String) -> Result<(), Died> {
-        let largest = if self.random.one_in(8) { 4 << 20 } else { 300_000 };
+        let largest = if self.random.one_in(8) {
+            4 << 20
+        } else {
+            300_000
+        };
         let length = self.random.below(largest);
         let data = self.random.bytes(length);
-        self.under_way = Some(UnderWay::Upload { id: id.clone(), data: data.clone() });
-        client.file(&id).body(data.clone()).attempt().await.map_err(|_| Died)?.expect(204);
+        self.under_way = Some(UnderWay::Upload {
+            id: id.clone(),
+            data: data.clone(),
+        });
+        client
+            .file(&id)
+            .body(data.clone())
+            .attempt()
+            .await
+            .map_err(|_| Died)?
+            .expect(204);
         self.images.get_mut(&id).unwrap().data = Some(data);
         self.under_way = None;
         Ok(())
@@ -159,12 +182,19 @@ impl Owner {
         }
         if let Some(id) = self.any(|image| image.data.is_some()) {
             let data = self.images[&id].data.clone();
-            assert!(Some(client.download(&id).await.expect(200).body) == data, "{id}: other bytes");
+            assert!(
+                Some(client.download(&id).await.expect(200).body) == data,
+                "{id}: other bytes"
+            );
         }
         let from = self.deleted.len().saturating_sub(5);
         for id in &self.deleted[from..] {
             client.show(id).await.expect(404);
-            create(client, id, "again").await.ok().expect("an answer").expect(409);
+            create(client, id, "again")
+                .await
+                .ok()
+                .expect("an answer")
+                .expect(409);
         }
     }
 
@@ -172,14 +202,21 @@ impl Owner {
         match call {
             UnderWay::Create { id, name } => {
                 if client.show(&id).await.status == 404 {
-                    create(client, &id, &name).await.ok().expect("an answer").expect(201);
+                    create(client, &id, &name)
+                        .await
+                        .ok()
+                        .expect("an answer")
+                        .expect(201);
                 }
                 self.images.insert(id, Known { name, data: None });
             }
             UnderWay::Rename { id, name } => {
                 let shown = client.show(&id).await.expect(200).field("name");
                 let known = self.images.get_mut(&id).unwrap();
-                assert!(shown == name || shown == known.name, "{id} is named {shown}");
+                assert!(
+                    shown == name || shown == known.name,
+                    "{id} is named {shown}"
+                );
                 known.name = shown;
             }
             UnderWay::Delete { id } => match client.show(&id).await.status {
@@ -200,7 +237,10 @@ impl Owner {
                     client.download(&id).await.expect(204);
                     client.upload(&id, data.clone()).await.expect(204);
                 }
-                assert!(client.download(&id).await.expect(200).body == data, "{id}: other bytes");
+                assert!(
+                    client.download(&id).await.expect(200).body == data,
+                    "{id}: other bytes"
+                );
                 self.images.get_mut(&id).unwrap().data = Some(data);
             }
         }
@@ -208,9 +248,13 @@ impl Owner {
 }
 
 async fn create(client: &Client, id: &str, name: &str) -> Result<Answer, Died> {
-    let body =
-        json!({"id": id, "name": name, "disk_format": "ami", "container_format": "bare"});
-    client.call("POST", "/v2/images").json(&body).attempt().await.map_err(|_| Died)
+    let body = json!({"id": id, "name": name, "disk_format": "ami", "container_format": "bare"});
+    client
+        .call("POST", "/v2/images")
+        .json(&body)
+        .attempt()
+        .await
+        .map_err(|_| Died)
 }
 
 /// Whether the image shows exactly what was acknowledged.
@@ -225,7 +269,11 @@ fn same(shown: &Answer, known: &Known) {
     assert_eq!(image["status"], status, "{image}");
     assert_eq!(image["size"], size, "{image}");
     assert_eq!(image["checksum"], checksum, "{image}");
-    assert_eq!(image["os_hash_value"].is_null(), known.data.is_none(), "{image}");
+    assert_eq!(
+        image["os_hash_value"].is_null(),
+        known.data.is_none(),
+        "{image}"
+    );
 }
 
 fn rand_bytes(random: &mut Random) -> [u8; 16] {
@@ -238,8 +286,10 @@ async fn check_whole(node: &Node, owners: &[Owner]) {
     let mut ids: Vec<String> = all().map(|(id, _)| id.clone()).collect();
     ids.sort();
     assert_eq!(node.client().list_all("sort=id:asc&limit=10").await, ids);
-    let mut wanted: Vec<String> =
-        all().filter(|(_, image)| image.data.is_some()).map(|(id, _)| id.clone()).collect();
+    let mut wanted: Vec<String> = all()
+        .filter(|(_, image)| image.data.is_some())
+        .map(|(id, _)| id.clone())
+        .collect();
     wanted.sort();
     eventually("no orphan in the store", async || {
         let mut files: Vec<String> = node
@@ -260,13 +310,16 @@ async fn nothing_acknowledged_is_lost_to_kills_at_random_points() {
     let mut random = Random::from_env("GLIMPSE_CRASH_SEED");
     let mut node = Setup::new().start().await;
     let seed = random.seed;
-    let mut owners: Vec<Owner> =
-        (0..TASKS).map(|task| Owner::new(seed.wrapping_add(task as u64))).collect();
+    let mut owners: Vec<Owner> = (0..TASKS)
+        .map(|task| Owner::new(seed.wrapping_add(task as u64)))
+        .collect();
     let mut slowest = Duration::ZERO;
     for round in 0..rounds {
         let client = node.client();
-        let work: Vec<JoinHandle<Owner>> =
-            owners.drain(..).map(|owner| tokio::spawn(owner.work(client.clone()))).collect();
+        let work: Vec<JoinHandle<Owner>> = owners
+            .drain(..)
+            .map(|owner| tokio::spawn(owner.work(client.clone())))
+            .collect();
         tokio::time::sleep(Duration::from_micros(random.below(120_000) as u64)).await;
         node.kill();
         for task in work {
@@ -289,5 +342,8 @@ async fn nothing_acknowledged_is_lost_to_kills_at_random_points() {
     }
     let acknowledged: usize = owners.iter().map(|owner| owner.acknowledged).sum();
     println!("{rounds} kills, {acknowledged} acknowledged calls, slowest restart {slowest:?}");
-    assert!(acknowledged > rounds, "hardly anything was done between the kills");
+    assert!(
+        acknowledged > rounds,
+        "hardly anything was done between the kills"
+    );
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use glimpse_tests::{Client, Node, PATCH_V20, PATCH_V21, Raw, Random, random_bytes, samples};
+use glimpse_tests::{Client, Node, PATCH_V20, PATCH_V21, Random, Raw, random_bytes, samples};
 use serde_json::{Value, json};
 
 /// What anonymous memory may grow by under a flood of nonsense.
@@ -37,7 +37,9 @@ fn bent(random: &mut Random, pieces: &[&str]) -> String {
         match random.below(12) {
             0 => text.push_str(&random.below(usize::MAX).to_string()),
             1 => text.push_str(&"9".repeat(1 + random.below(40))),
-            2 => text.push(char::from(b' ' + u8::try_from(random.below(95)).unwrap_or(0))),
+            2 => text.push(char::from(
+                b' ' + u8::try_from(random.below(95)).unwrap_or(0),
+            )),
             _ => text.push_str(pieces[random.below(pieces.len())]),
         }
     }
@@ -57,15 +59,43 @@ async fn fuzz_of_ranges_and_preconditions() {
     let data = random_bytes(size, 1);
     let id = client.active(json!({}), data.clone()).await;
     let path = format!("/v2/images/{id}/file");
-    let etag = client.download(&id).await.header("etag").unwrap().to_owned();
+    let etag = client
+        .download(&id)
+        .await
+        .header("etag")
+        .unwrap()
+        .to_owned();
     let pieces = [
-        "bytes", "=", "-", "0", "1", "2999999", "3000000", ",", " ", "*", "/", "\"", "W/", "abc",
-        etag.as_str(), "bytes=0-1", "bytes=-5", "bytes 0-1/*", "18446744073709551615",
+        "bytes",
+        "=",
+        "-",
+        "0",
+        "1",
+        "2999999",
+        "3000000",
+        ",",
+        " ",
+        "*",
+        "/",
+        "\"",
+        "W/",
+        "abc",
+        etag.as_str(),
+        "bytes=0-1",
+        "bytes=-5",
+        "bytes 0-1/*",
+        "18446744073709551615",
     ];
     let mut budget = Budget::new();
     while budget.is_left() {
         let mut call = client.call("GET", &path);
-        for name in ["range", "if-range", "if-none-match", "if-match", "content-range"] {
+        for name in [
+            "range",
+            "if-range",
+            "if-none-match",
+            "if-match",
+            "content-range",
+        ] {
             if budget.random.one_in(2) {
                 call = call.header(name, &bent(&mut budget.random, &pieces));
             }
@@ -98,16 +128,69 @@ async fn fuzz_of_list_queries() {
         ids.push(client.created(body).await);
     }
     let keys = [
-        "name", "status", "owner", "visibility", "member_status", "limit", "marker", "sort",
-        "sort_key", "sort_dir", "tag", "size_min", "size_max", "min_ram_max", "created_at",
-        "updated_at", "protected", "os_hidden", "id", "color", "disk_format", "container_format",
-        "checksum", "changes-since", "foo_min", "", "is_public", "deleted",
+        "name",
+        "status",
+        "owner",
+        "visibility",
+        "member_status",
+        "limit",
+        "marker",
+        "sort",
+        "sort_key",
+        "sort_dir",
+        "tag",
+        "size_min",
+        "size_max",
+        "min_ram_max",
+        "created_at",
+        "updated_at",
+        "protected",
+        "os_hidden",
+        "id",
+        "color",
+        "disk_format",
+        "container_format",
+        "checksum",
+        "changes-since",
+        "foo_min",
+        "",
+        "is_public",
+        "deleted",
     ];
     let values = [
-        "a", "in:", "eq:", "neq:", "gt:", "gte:", "lt:", "lte:", ",", "\"", "b,c", "asc", "desc",
-        ":", "name", "created_at", "size", "true", "false", "2024-02-30T25:61:61Z",
-        "2024-01-01T00:00:00Z", "9999-12-31T23:59:59+14:00", "all", "shared", "accepted", "-1",
-        "0", "1", "25", "\u{0}", "\u{1f600}", "ü", ids[3].as_str(),
+        "a",
+        "in:",
+        "eq:",
+        "neq:",
+        "gt:",
+        "gte:",
+        "lt:",
+        "lte:",
+        ",",
+        "\"",
+        "b,c",
+        "asc",
+        "desc",
+        ":",
+        "name",
+        "created_at",
+        "size",
+        "true",
+        "false",
+        "2024-02-30T25:61:61Z",
+        "2024-01-01T00:00:00Z",
+        "9999-12-31T23:59:59+14:00",
+        "all",
+        "shared",
+        "accepted",
+        "-1",
+        "0",
+        "1",
+        "25",
+        "\u{0}",
+        "\u{1f600}",
+        "ü",
+        ids[3].as_str(),
     ];
     let mut budget = Budget::new();
     let before = node.anonymous_memory();
@@ -125,12 +208,24 @@ async fn fuzz_of_list_queries() {
         }
         let query = query.join("&");
         let answer = client.list(&query).await;
-        assert!(matches!(answer.status, 200 | 400), "{query}: {} {}", answer.status, answer.text());
+        assert!(
+            matches!(answer.status, 200 | 400),
+            "{query}: {} {}",
+            answer.status,
+            answer.text()
+        );
         if answer.status == 200 {
             let next = answer.json();
-            let Some(next) = next.get("next").and_then(Value::as_str) else { continue };
+            let Some(next) = next.get("next").and_then(Value::as_str) else {
+                continue;
+            };
             let answer = client.get(next).await;
-            assert_eq!(answer.status, 200, "the next page of {query}: {}", answer.text());
+            assert_eq!(
+                answer.status,
+                200,
+                "the next page of {query}: {}",
+                answer.text()
+            );
         }
     }
     assert!(node.is_running());
@@ -144,9 +239,23 @@ fn any_value(random: &mut Random, depth: usize) -> Value {
         2 => json!(random.below(usize::MAX)),
         3 => json!(-1.5e300),
         4 => json!("x".repeat(random.below(600))),
-        5 => json!(bent(random, &["raw", "bare", "shared", "\u{1f600}", "\u{0}", "ü", "/", "~1"])),
+        5 => json!(bent(
+            random,
+            &[
+                "raw",
+                "bare",
+                "shared",
+                "\u{1f600}",
+                "\u{0}",
+                "ü",
+                "/",
+                "~1"
+            ]
+        )),
         6 => json!(-5),
-        7 => (0..random.below(5)).map(|_| any_value(random, depth - 1)).collect(),
+        7 => (0..random.below(5))
+            .map(|_| any_value(random, depth - 1))
+            .collect(),
         _ => {
             let mut object = serde_json::Map::new();
             for _ in 0..random.below(5) {
@@ -164,11 +273,35 @@ async fn fuzz_of_patches_and_creates() {
     let client = node.client();
     let mut id = client.created(json!({"color": "red", "tags": ["t"]})).await;
     let paths = [
-        "/name", "/color", "/tags", "/tags/-", "/locations", "/locations/0", "/locations/-",
-        "/", "//", "/~0", "/~1", "/~2", "/~", "/status", "/visibility", "/owner", "/min_ram",
-        "/protected", "/os_glance_x", "/id", "/a/b", "", "name", "/\u{1f600}", "/ü",
+        "/name",
+        "/color",
+        "/tags",
+        "/tags/-",
+        "/locations",
+        "/locations/0",
+        "/locations/-",
+        "/",
+        "//",
+        "/~0",
+        "/~1",
+        "/~2",
+        "/~",
+        "/status",
+        "/visibility",
+        "/owner",
+        "/min_ram",
+        "/protected",
+        "/os_glance_x",
+        "/id",
+        "/a/b",
+        "",
+        "name",
+        "/\u{1f600}",
+        "/ü",
     ];
-    let ops = ["add", "replace", "remove", "test", "move", "copy", "", "ADD"];
+    let ops = [
+        "add", "replace", "remove", "test", "move", "copy", "", "ADD",
+    ];
     let mut budget = Budget::new();
     let before = node.anonymous_memory();
     while budget.is_left() {
@@ -199,12 +332,22 @@ async fn fuzz_of_patches_and_creates() {
             .send()
             .await;
         let expected = [200, 400, 403, 409, 413];
-        assert!(expected.contains(&answer.status), "{text}: {} {}", answer.status, answer.text());
+        assert!(
+            expected.contains(&answer.status),
+            "{text}: {} {}",
+            answer.status,
+            answer.text()
+        );
 
         let body = any_value(&mut budget.random, 4);
         let answer = client.create(body.clone()).await;
         let expected = [201, 400, 403, 409, 413];
-        assert!(expected.contains(&answer.status), "{body}: {} {}", answer.status, answer.text());
+        assert!(
+            expected.contains(&answer.status),
+            "{body}: {} {}",
+            answer.status,
+            answer.text()
+        );
         if answer.status == 201 {
             let made = answer.field("id");
             let gone = std::mem::replace(&mut id, made);
@@ -217,7 +360,10 @@ async fn fuzz_of_patches_and_creates() {
 }
 
 fn floor(text: &str, at: usize) -> usize {
-    (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+    (0..=at)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
 }
 
 #[tokio::test]
@@ -246,7 +392,12 @@ async fn fuzz_of_disk_images() {
         let data = mutated(&mut budget.random, original);
         let id = client.created(json!({"disk_format": format})).await;
         let answer = client.upload(&id, data.clone()).await;
-        assert!(matches!(answer.status, 204 | 415), "{}: {}", answer.status, answer.text());
+        assert!(
+            matches!(answer.status, 204 | 415),
+            "{}: {}",
+            answer.status,
+            answer.text()
+        );
         let stored = client.download(&id).await;
         if answer.status == 204 {
             assert!(stored.expect(200).body == data);
@@ -266,7 +417,11 @@ fn mutated(random: &mut Random, mut data: Vec<u8>) -> Vec<u8> {
         if data.is_empty() {
             break;
         }
-        let reach = if random.one_in(3) { data.len() } else { data.len().min(1024) };
+        let reach = if random.one_in(3) {
+            data.len()
+        } else {
+            data.len().min(1024)
+        };
         let at = random.below(reach);
         let width = [1, 2, 4, 8][random.below(4)].min(data.len() - at);
         let fill = [0, 0xff, 0x7f, 1][random.below(4)];
@@ -291,11 +446,33 @@ async fn fuzz_of_the_wire() {
     let client = node.client();
     let id = client.active(json!({}), "data").await;
     let pieces = [
-        "GET ", "PUT ", "POST ", "HEAD ", "/v2/images", "/", " HTTP/1.1", "\r\n", "\r\n\r\n",
-        "host: a\r\n", "content-length: 5\r\n", "content-length: 99999999999999999999\r\n",
-        "transfer-encoding: chunked\r\n", "range: bytes=0-\r\n", "5\r\nhello\r\n", "0\r\n\r\n",
-        "expect: 100-continue\r\n", "connection: close\r\n", "\0", "ffffffffffffffff\r\n", id.as_str(),
-        "/file", "x: y\r\n", "%00", "%2F", "?limit=", "content-type: application/octet-stream\r\n",
+        "GET ",
+        "PUT ",
+        "POST ",
+        "HEAD ",
+        "/v2/images",
+        "/",
+        " HTTP/1.1",
+        "\r\n",
+        "\r\n\r\n",
+        "host: a\r\n",
+        "content-length: 5\r\n",
+        "content-length: 99999999999999999999\r\n",
+        "transfer-encoding: chunked\r\n",
+        "range: bytes=0-\r\n",
+        "5\r\nhello\r\n",
+        "0\r\n\r\n",
+        "expect: 100-continue\r\n",
+        "connection: close\r\n",
+        "\0",
+        "ffffffffffffffff\r\n",
+        id.as_str(),
+        "/file",
+        "x: y\r\n",
+        "%00",
+        "%2F",
+        "?limit=",
+        "content-type: application/octet-stream\r\n",
     ];
     let mut budget = Budget::new();
     while budget.is_left() {

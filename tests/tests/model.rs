@@ -70,15 +70,18 @@ async fn random_calls_answer_as_the_model_says() {
         }
         let mut wanted = rules.files();
         wanted.sort();
-        eventually("the store to hold the live images' data alone", async || {
-            let mut files: Vec<String> = node
-                .stored_files()
-                .iter()
-                .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
-                .collect();
-            files.sort();
-            (files == wanted).then_some(())
-        })
+        eventually(
+            "the store to hold the live images' data alone",
+            async || {
+                let mut files: Vec<String> = node
+                    .stored_files()
+                    .iter()
+                    .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
+                    .collect();
+                files.sort();
+                (files == wanted).then_some(())
+            },
+        )
         .await;
         everything(&clients, &personas, &rules).await;
     }
@@ -105,7 +108,9 @@ async fn everything(clients: &[Client], personas: &[Persona], rules: &Rules) {
                 continue;
             };
             let shown: Value = shown.expect(200).json();
-            image.compare(&shown).unwrap_or_else(|difference| panic!("{difference}: {shown}"));
+            image
+                .compare(&shown)
+                .unwrap_or_else(|difference| panic!("{difference}: {shown}"));
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Running other programs: what was run is printed, a failure is an error that names it.
 
-use std::process::{Command, Stdio};
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+};
 
 /// Runs to the end with the terminal as output; an exit other than 0 is an error.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
@@ -14,6 +17,51 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     } else {
         Err(format!("{} ended with {status}", line(command)))
     }
+}
+
+/// Runs `cargo test`; an error also when fewer tests passed than `at_least`: a choice of tests by
+/// name that matches none would else pass for ever.
+pub(crate) fn run_tests(command: &mut Command, at_least: usize) -> Result<(), String> {
+    println!("+ {}", line(command));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cannot start {}: {error}", name(command)))?;
+    let mut passed = 0;
+    if let Some(stdout) = child.stdout.take() {
+        for text in BufReader::new(stdout).lines().map_while(Result::ok) {
+            println!("{text}");
+            passed += passed_in(&text);
+        }
+    }
+    let status = child
+        .wait()
+        .map_err(|error| format!("{}: {error}", name(command)))?;
+    if !status.success() {
+        return Err(format!("{} ended with {status}", line(command)));
+    }
+    if passed < at_least {
+        return Err(format!(
+            "{passed} tests ran where at least {at_least} should"
+        ));
+    }
+    Ok(())
+}
+
+/// The count in a line such as `test result: ok. 5 passed; 0 failed; ...`.
+fn passed_in(text: &str) -> usize {
+    let Some((before, _)) = text.split_once(" passed;") else {
+        return 0;
+    };
+    if !text.starts_with("test result:") {
+        return 0;
+    }
+    before
+        .rsplit(' ')
+        .next()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Runs to the end and returns what it printed; an exit other than 0 is an error with its last words.
@@ -55,4 +103,20 @@ fn line(command: &Command) -> String {
         line.push_str(&argument.to_string_lossy());
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::passed_in;
+
+    #[test]
+    fn the_count_of_passed_tests_is_read_from_the_closing_line() {
+        assert_eq!(
+            passed_in("test result: ok. 57 passed; 0 failed; 2 ignored; 0 measured"),
+            57
+        );
+        assert_eq!(passed_in("test result: FAILED. 3 passed; 1 failed;"), 3);
+        assert_eq!(passed_in("test a_test ... ok"), 0);
+        assert_eq!(passed_in("7 passed; somewhere else"), 0);
+    }
 }

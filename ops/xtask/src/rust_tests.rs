@@ -17,9 +17,29 @@ const CRATES: &[&str] = &[
     "glimpse-replication",
 ];
 
+/// Modules whose tests throw random input at a parser or a format, by parts of their paths.
+const PROPERTIES: &[&str] = &[
+    "conditional",
+    "config::tests",
+    "damage",
+    "format::tests::random",
+    "image_view",
+    "list_query",
+    "location",
+    "manifest",
+    "new_image",
+    "patch",
+    "policy::tests::language",
+    "range",
+    "timestamp",
+];
+
+/// Tests on storage that loses what was not synced, by parts of their paths.
+const POWER_CUTS: &[&str] = &["power_cut", "crash", "a_cut_at_any", "cuts_again"];
+
 /// Tests inside the crates, documentation examples included.
 pub(crate) fn unit(workspace: &Workspace, _budget: Budget) -> Result<Outcome, String> {
-    command::run(&mut crates(workspace))?;
+    command::run_tests(crates(workspace).args(["--package", "glimpse-xtask"]), 200)?;
     Ok(Outcome::Passed)
 }
 
@@ -27,14 +47,19 @@ pub(crate) fn unit(workspace: &Workspace, _budget: Budget) -> Result<Outcome, St
 pub(crate) fn api(workspace: &Workspace, budget: Budget) -> Result<Outcome, String> {
     workspace.build_release()?;
     let rounds = if budget == Budget::Full { "200" } else { "12" };
-    let mut test = black_box(workspace);
-    test.args(["--test", "api", "--test", "model"]);
-    test.env("GLIMPSE_MODEL_ROUNDS", rounds);
-    command::run(&mut test)?;
+    // Many of these wait for a time limit to pass, so more of them than cores may run.
+    let mut api = black_box(workspace);
+    api.args(["--lib", "--test", "api", "--", "--test-threads", "8"]);
+    command::run_tests(&mut api, 150)?;
+    let mut model = black_box(workspace);
+    model
+        .args(["--test", "model", "--", "--nocapture"])
+        .env("GLIMPSE_MODEL_ROUNDS", rounds);
+    command::run_tests(&mut model, 1)?;
     Ok(Outcome::Passed)
 }
 
-/// kill -9 of the real node, and the power-cut layer of the crates.
+/// kill -9 of the real node, and power cuts inside the crates.
 pub(crate) fn crash(workspace: &Workspace, budget: Budget) -> Result<Outcome, String> {
     workspace.build_release()?;
     let (rounds, points) = if budget == Budget::Full {
@@ -42,16 +67,16 @@ pub(crate) fn crash(workspace: &Workspace, budget: Budget) -> Result<Outcome, St
     } else {
         ("200", "1000")
     };
-    command::run(
-        black_box(workspace)
-            .args(["--test", "crash", "--", "--nocapture"])
-            .env("GLIMPSE_KILL_ROUNDS", rounds),
-    )?;
-    command::run(
-        crates(workspace)
-            .args(["--lib", "--tests", "power_cut"])
-            .env("GLIMPSE_POWER_CUT_POINTS", points),
-    )?;
+    let mut kills = black_box(workspace);
+    kills
+        .args(["--test", "crash", "--", "--nocapture"])
+        .env("GLIMPSE_KILL_ROUNDS", rounds);
+    command::run_tests(&mut kills, 1)?;
+    let mut cuts = crates(workspace);
+    cuts.args(["--lib", "--tests", "--"])
+        .args(POWER_CUTS)
+        .env("GLIMPSE_CRASH_POINTS", points);
+    command::run_tests(&mut cuts, 5)?;
     Ok(Outcome::Passed)
 }
 
@@ -61,23 +86,24 @@ pub(crate) fn fuzz(workspace: &Workspace, budget: Budget) -> Result<Outcome, Str
     let (cases, seconds) = if budget == Budget::Full {
         ("100000", "600")
     } else {
-        ("4096", "45")
+        ("2048", "20")
     };
-    command::run(
-        crates(workspace)
-            .args(["--lib", "--tests", "fuzz"])
-            .env("PROPTEST_CASES", cases),
-    )?;
-    command::run(
-        black_box(workspace)
-            .args(["--test", "fuzz", "--", "--nocapture"])
-            .env("GLIMPSE_FUZZ_SECONDS", seconds),
-    )?;
+    let mut properties = crates(workspace);
+    properties
+        .args(["--lib", "--tests", "--"])
+        .args(PROPERTIES)
+        .env("PROPTEST_CASES", cases);
+    command::run_tests(&mut properties, 30)?;
+    let mut requests = black_box(workspace);
+    requests
+        .args(["--test", "fuzz", "--", "--nocapture"])
+        .env("GLIMPSE_FUZZ_SECONDS", seconds);
+    command::run_tests(&mut requests, 5)?;
     Ok(Outcome::Passed)
 }
 
 /// `cargo test` over the product's crates.
-fn crates(workspace: &Workspace) -> Command {
+pub(crate) fn crates(workspace: &Workspace) -> Command {
     let mut cargo = workspace.cargo();
     cargo.arg("test");
     for name in CRATES {

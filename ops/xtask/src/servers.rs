@@ -16,6 +16,14 @@ pub(crate) fn full_disk(workspace: &Workspace, _budget: Budget) -> Result<Outcom
         ));
     }
     workspace.build_release()?;
-    command::run(black_box(workspace).args(["--test", "full_disk", "--", "--include-ignored"]))?;
+    let mut full = black_box(workspace);
+    full.args([
+        "--test",
+        "full_disk",
+        "--",
+        "--include-ignored",
+        "--nocapture",
+    ]);
+    command::run_tests(&mut full, 2)?;
     Ok(Outcome::Passed)
 }

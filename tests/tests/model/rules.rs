@@ -88,17 +88,27 @@ fn sees(who: &Persona, image: &Image) -> bool {
 }
 
 fn refused(statuses: &[u16]) -> Wanted {
-    Wanted { statuses: statuses.to_vec(), body: Body::Any }
+    Wanted {
+        statuses: statuses.to_vec(),
+        body: Body::Any,
+    }
 }
 
 fn answered(status: u16, body: Body) -> Wanted {
-    Wanted { statuses: vec![status], body }
+    Wanted {
+        statuses: vec![status],
+        body,
+    }
 }
 
 impl Rules {
     /// Ids of the live images in the order of creation.
     pub(crate) fn ids(&self) -> Vec<String> {
-        self.order.iter().filter(|id| self.images.contains_key(*id)).cloned().collect()
+        self.order
+            .iter()
+            .filter(|id| self.images.contains_key(*id))
+            .cloned()
+            .collect()
     }
 
     /// File names that the store must hold: the ids of images with data.
@@ -114,7 +124,9 @@ impl Rules {
 
     /// Takes over what the step changed, now that its answer is known.
     pub(crate) fn learn(&mut self, step: &Step, answer: &Answer) {
-        let Some(pending) = self.pending.take() else { return };
+        let Some(pending) = self.pending.take() else {
+            return;
+        };
         if !(200..300).contains(&answer.status) {
             return;
         }
@@ -191,7 +203,10 @@ impl Rules {
             }
         }
         if let Some(tags) = body.get("tags").and_then(Value::as_array) {
-            image.tags = tags.iter().filter_map(|tag| tag.as_str().map(str::to_owned)).collect();
+            image.tags = tags
+                .iter()
+                .filter_map(|tag| tag.as_str().map(str::to_owned))
+                .collect();
         }
         let mut errors = Vec::new();
         let admin = is_admin(who);
@@ -225,7 +240,9 @@ impl Rules {
             Step::Show { id } => return answered(200, Body::Image(id.clone())),
             Step::Download { range, .. } => return download(who, &image, *range),
             Step::Members { .. } => return members(who, &image),
-            Step::Decide { project, status, .. } => decide(who, &mut image, project, status),
+            Step::Decide {
+                project, status, ..
+            } => decide(who, &mut image, project, status),
             _ if !modify => return refused(&self.refusals(step, &image)),
             Step::Patch { operations, .. } => patch(who, &mut image, operations),
             Step::Delete { .. } if image.protected => return refused(&[403]),
@@ -264,7 +281,11 @@ impl Rules {
             }
             Step::Create { .. } | Step::List { .. } => unreachable!("names no image"),
         };
-        if wanted.statuses.iter().any(|status| (200..300).contains(status)) {
+        if wanted
+            .statuses
+            .iter()
+            .any(|status| (200..300).contains(status))
+        {
             self.pending = Some(Pending::Put(Box::new(image)));
         }
         wanted
@@ -288,8 +309,13 @@ impl Rules {
         if !image.formats {
             errors.push(400);
         }
-        let of_owner = self.images.values().filter(|other| other.owner == image.owner);
-        let used: usize = of_owner.filter_map(|other| other.data.as_ref().map(Vec::len)).sum();
+        let of_owner = self
+            .images
+            .values()
+            .filter(|other| other.owner == image.owner);
+        let used: usize = of_owner
+            .filter_map(|other| other.data.as_ref().map(Vec::len))
+            .sum();
         if used + data.len() > STORAGE_QUOTA {
             errors.push(413);
         }
@@ -313,7 +339,11 @@ impl Rules {
     /// Ids of a whole listing in the order of ids.
     pub(crate) fn listed(&self, who: &Persona, filter: Option<&(String, String)>) -> Vec<String> {
         let (key, value) = filter.map_or(("", ""), |(key, value)| (key.as_str(), value.as_str()));
-        let member_status = if key == "member_status" { value } else { "accepted" };
+        let member_status = if key == "member_status" {
+            value
+        } else {
+            "accepted"
+        };
         let visibility = if key == "visibility" { value } else { "" };
         let hidden = key == "os_hidden" && value == "true";
         let listed = self.images.values().filter(|image| {
@@ -344,7 +374,10 @@ fn matches(image: &Image, key: &str, value: &str) -> bool {
         "tag" => image.tags.contains(value),
         "status" => image.status == value,
         "owner" => image.owner == value,
-        property => image.properties.get(property).is_some_and(|has| has == value),
+        property => image
+            .properties
+            .get(property)
+            .is_some_and(|has| has == value),
     }
 }
 
@@ -361,9 +394,10 @@ fn download(who: &Persona, image: &Image, range: Option<(usize, usize)>) -> Want
     match range {
         None => answered(200, Body::Bytes(data.clone())),
         Some((from, _)) if from >= data.len() => refused(&[416]),
-        Some((from, to)) => {
-            answered(206, Body::Bytes(data[from..=to.min(data.len() - 1)].to_vec()))
-        }
+        Some((from, to)) => answered(
+            206,
+            Body::Bytes(data[from..=to.min(data.len() - 1)].to_vec()),
+        ),
     }
 }
 
@@ -372,8 +406,14 @@ fn members(who: &Persona, image: &Image) -> Wanted {
         return refused(&[403]);
     }
     let all = is_admin(who) || image.owner == who.project;
-    let rows = image.members.iter().filter(|(project, _)| all || **project == who.project);
-    answered(200, Body::Members(rows.map(|(a, b)| (a.clone(), b.clone())).collect()))
+    let rows = image
+        .members
+        .iter()
+        .filter(|(project, _)| all || **project == who.project);
+    answered(
+        200,
+        Body::Members(rows.map(|(a, b)| (a.clone(), b.clone())).collect()),
+    )
 }
 
 fn share(image: &mut Image, project: &str) -> Wanted {
@@ -387,7 +427,9 @@ fn share(image: &mut Image, project: &str) -> Wanted {
     if !errors.is_empty() {
         return refused(&errors);
     }
-    image.members.insert(project.to_owned(), "pending".to_owned());
+    image
+        .members
+        .insert(project.to_owned(), "pending".to_owned());
     answered(200, Body::Any)
 }
 
@@ -402,7 +444,11 @@ fn decide(who: &Persona, image: &mut Image, project: &str, status: &str) -> Want
     };
     if !admin && !(is_member(who) && own_row) {
         // The owner sees the row and may not decide; others do not even see it.
-        return if image.owner == who.project { refused(&[403]) } else { refused(&[403, 404]) };
+        return if image.owner == who.project {
+            refused(&[403])
+        } else {
+            refused(&[403, 404])
+        };
     }
     status.clone_into(row);
     answered(200, Body::Any)
@@ -439,7 +485,9 @@ fn patch(who: &Persona, image: &mut Image, operations: &[Operation]) -> Wanted {
             }
             "tags" => {
                 let tags = value.as_array().into_iter().flatten();
-                image.tags = tags.filter_map(|tag| tag.as_str().map(str::to_owned)).collect();
+                image.tags = tags
+                    .filter_map(|tag| tag.as_str().map(str::to_owned))
+                    .collect();
                 was_over |= image.tags.len() > TAG_QUOTA;
             }
             key => {
@@ -469,7 +517,10 @@ fn patch(who: &Persona, image: &mut Image, operations: &[Operation]) -> Wanted {
     }
     // Over only in between: whether that counts is not said.
     let statuses = if was_over { vec![200, 413] } else { vec![200] };
-    Wanted { statuses, body: Body::Image(image.id.clone()) }
+    Wanted {
+        statuses,
+        body: Body::Image(image.id.clone()),
+    }
 }
 
 impl Wanted {
@@ -484,8 +535,16 @@ impl Wanted {
         match &self.body {
             Body::Any => Ok(()),
             Body::Image(id) => {
-                let id = if id.is_empty() { answer.field("id") } else { id.clone() };
-                rules.images.get(&id).ok_or("no such image")?.compare(&answer.json())
+                let id = if id.is_empty() {
+                    answer.field("id")
+                } else {
+                    id.clone()
+                };
+                rules
+                    .images
+                    .get(&id)
+                    .ok_or("no such image")?
+                    .compare(&answer.json())
             }
             Body::Bytes(bytes) if answer.body == bytes[..] => Ok(()),
             Body::Bytes(bytes) => Err(format!("other bytes than the {} uploaded", bytes.len())),
@@ -494,16 +553,26 @@ impl Wanted {
                     return Err(format!("the model lists {ids:?}"));
                 }
                 let has_next = answer.json().get("next").is_some();
-                if has_next == *next { Ok(()) } else { Err(format!("next is there: {has_next}")) }
+                if has_next == *next {
+                    Ok(())
+                } else {
+                    Err(format!("next is there: {has_next}"))
+                }
             }
             Body::Members(rows) => {
                 let json = answer.json();
                 let shown = json["members"].as_array().ok_or("no members")?;
                 let text = |row: &Value, key: &str| row[key].as_str().unwrap_or("").to_owned();
-                let mut shown: Vec<(String, String)> =
-                    shown.iter().map(|row| (text(row, "member_id"), text(row, "status"))).collect();
+                let mut shown: Vec<(String, String)> = shown
+                    .iter()
+                    .map(|row| (text(row, "member_id"), text(row, "status")))
+                    .collect();
                 shown.sort();
-                if &shown == rows { Ok(()) } else { Err(format!("the model has {rows:?}")) }
+                if &shown == rows {
+                    Ok(())
+                } else {
+                    Err(format!("the model has {rows:?}"))
+                }
             }
         }
     }

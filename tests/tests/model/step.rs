@@ -15,21 +15,61 @@ const VISIBILITIES: [&str; 4] = ["public", "private", "shared", "community"];
 /// One call of the Image API. Images are named by id, known or not.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    Create { body: Value },
-    Show { id: String },
-    Patch { id: String, operations: Vec<Operation> },
-    Delete { id: String },
-    Upload { id: String, data: Vec<u8> },
-    Download { id: String, range: Option<(usize, usize)> },
-    Tag { id: String, tag: String },
-    Untag { id: String, tag: String },
-    Share { id: String, project: String },
-    Unshare { id: String, project: String },
-    Decide { id: String, project: String, status: String },
-    Members { id: String },
-    Deactivate { id: String },
-    Reactivate { id: String },
-    List { filter: Option<(String, String)>, limit: usize },
+    Create {
+        body: Value,
+    },
+    Show {
+        id: String,
+    },
+    Patch {
+        id: String,
+        operations: Vec<Operation>,
+    },
+    Delete {
+        id: String,
+    },
+    Upload {
+        id: String,
+        data: Vec<u8>,
+    },
+    Download {
+        id: String,
+        range: Option<(usize, usize)>,
+    },
+    Tag {
+        id: String,
+        tag: String,
+    },
+    Untag {
+        id: String,
+        tag: String,
+    },
+    Share {
+        id: String,
+        project: String,
+    },
+    Unshare {
+        id: String,
+        project: String,
+    },
+    Decide {
+        id: String,
+        project: String,
+        status: String,
+    },
+    Members {
+        id: String,
+    },
+    Deactivate {
+        id: String,
+    },
+    Reactivate {
+        id: String,
+    },
+    List {
+        filter: Option<(String, String)>,
+        limit: usize,
+    },
 }
 
 /// One operation of a PATCH.
@@ -54,7 +94,9 @@ impl Step {
         let word = (*random.pick(&WORDS)).to_owned();
         let project = (*random.pick(&PROJECTS)).to_owned();
         match random.below(30) {
-            0..=3 => Self::Create { body: new_image(random, &known) },
+            0..=3 => Self::Create {
+                body: new_image(random, &known),
+            },
             4..=6 => Self::Show { id },
             7..=10 => {
                 let count = 1 + random.below(3);
@@ -82,12 +124,19 @@ impl Step {
             22 => Self::Unshare { id, project },
             23 => {
                 let status = (*random.pick(&["accepted", "rejected", "pending"])).to_owned();
-                Self::Decide { id, project, status }
+                Self::Decide {
+                    id,
+                    project,
+                    status,
+                }
             }
             24 => Self::Members { id },
             25 => Self::Deactivate { id },
             26 => Self::Reactivate { id },
-            _ => Self::List { filter: filter(random), limit: random.below(9) },
+            _ => Self::List {
+                filter: filter(random),
+                limit: random.below(9),
+            },
         }
     }
 
@@ -113,23 +162,33 @@ impl Step {
             Self::Delete { id } => client.remove(id).await,
             Self::Upload { id, data } => client.upload(id, data.clone()).await,
             Self::Download { id, range: None } => client.download(id).await,
-            Self::Download { id, range: Some((from, to)) } => {
-                client.range(id, &format!("bytes={from}-{to}")).await
-            }
+            Self::Download {
+                id,
+                range: Some((from, to)),
+            } => client.range(id, &format!("bytes={from}-{to}")).await,
             Self::Tag { id, tag } => client.tag(id, tag).await,
             Self::Untag { id, tag } => client.delete(&format!("/v2/images/{id}/tags/{tag}")).await,
             Self::Share { id, project } => client.share(id, project).await,
             Self::Unshare { id, project } => {
-                client.delete(&format!("/v2/images/{id}/members/{project}")).await
+                client
+                    .delete(&format!("/v2/images/{id}/members/{project}"))
+                    .await
             }
-            Self::Decide { id, project, status } => client.decide(id, project, status).await,
+            Self::Decide {
+                id,
+                project,
+                status,
+            } => client.decide(id, project, status).await,
             Self::Members { id } => client.get(&format!("/v2/images/{id}/members")).await,
             Self::Deactivate { id } => client.act(id, "deactivate").await,
             Self::Reactivate { id } => client.act(id, "reactivate").await,
             Self::List { filter, limit } => {
-                let filter =
-                    filter.as_ref().map_or(String::new(), |(key, value)| format!("&{key}={value}"));
-                client.list(&format!("sort=id:asc&limit={limit}{filter}")).await
+                let filter = filter
+                    .as_ref()
+                    .map_or(String::new(), |(key, value)| format!("&{key}={value}"));
+                client
+                    .list(&format!("sort=id:asc&limit={limit}{filter}"))
+                    .await
             }
         }
     }
@@ -190,7 +249,11 @@ fn operation(random: &mut Random) -> Operation {
         _ => (*random.pick(&KEYS), json!(random.pick(&WORDS))),
     };
     let op = *random.pick(&["add", "replace", "replace", "remove"]);
-    Operation { op, key: key.to_owned(), value }
+    Operation {
+        op,
+        key: key.to_owned(),
+        value,
+    }
 }
 
 fn filter(random: &mut Random) -> Option<(String, String)> {
@@ -199,9 +262,15 @@ fn filter(random: &mut Random) -> Option<(String, String)> {
         0 => ("name", word),
         1 => ("tag", word),
         2 => (*random.pick(&KEYS), word),
-        3 => ("status", (*random.pick(&["queued", "active", "deactivated"])).to_owned()),
+        3 => (
+            "status",
+            (*random.pick(&["queued", "active", "deactivated"])).to_owned(),
+        ),
         4 => ("owner", (*random.pick(&PROJECTS)).to_owned()),
-        5 => ("visibility", (*random.pick(&[&VISIBILITIES[..], &["all"]].concat())).to_owned()),
+        5 => (
+            "visibility",
+            (*random.pick(&[&VISIBILITIES[..], &["all"]].concat())).to_owned(),
+        ),
         6 => ("os_hidden", "true".to_owned()),
         7 => {
             let status = *random.pick(&["accepted", "rejected", "pending", "all"]);

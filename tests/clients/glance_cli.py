@@ -1,0 +1,93 @@
+"""The `glance` command: every size, file and standard input, through the life of an image.
+
+Arguments: base URL of the node, a folder for files.
+"""
+
+import os
+import subprocess
+import sys
+
+import samples
+
+
+def main():
+    base, folder = sys.argv[1:3]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
+    program = os.path.join(os.path.dirname(sys.executable), "glance")
+    # The command keeps schemas below the home folder, by host; each run shall ask for them.
+    environment["HOME"] = folder
+
+    def run(*arguments, stdin=subprocess.DEVNULL, fails=False):
+        command = [program, "--os-image-url", base, "--os-auth-token", "any", *arguments]
+        done = subprocess.run(command, stdin=stdin, capture_output=True, text=True, env=environment)
+        assert (done.returncode != 0) == fails, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def rows(text):
+        """The rows of a printed table, head first."""
+        lines = [line for line in text.splitlines() if line.startswith("|")]
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+    def fields(text):
+        return {row[0]: row[1] for row in rows(text)[1:]}
+
+    def show(image_id):
+        image = fields(run("image-show", "--max-column-width", "200", image_id))
+        return {**image, "size": int(image["size"])}
+
+    def life(size, how):
+        path = samples.make(folder, size)
+        create = ["image-create", "--name", f"glance-{size}-{how}", "--disk-format", "ami",
+                  "--container-format", "bare", "--property", "hw_disk_bus=scsi"]
+        if how == "stdin":
+            with open(path, "rb") as file:
+                image_id = fields(run(*create, stdin=file))["id"]
+        elif how == "two steps":
+            image_id = fields(run(*create))["id"]
+            run("image-upload", "--file", path, "--size", str(size), image_id)
+        else:
+            image_id = fields(run(*create, "--file", path))["id"]
+        image = show(image_id)
+        samples.check_image(image, path)
+        assert image["hw_disk_bus"] == "scsi", image
+        listed = rows(run("image-list", "--property-filter", f"name=glance-{size}-{how}"))
+        assert [row[0] for row in listed[1:]] == [image_id], listed
+        saved = os.path.join(folder, "saved")
+        run("image-download", "--file", saved, image_id)
+        samples.check_same(path, saved)
+        os.remove(saved)
+        return image_id
+
+    def set_and_share(image_id):
+        run("image-update", image_id, "--name", "renamed", "--property", "os_distro=debian",
+            "--min-ram", "512", "--remove-property", "hw_disk_bus")
+        image = show(image_id)
+        assert image["name"] == "renamed" and image["min_ram"] == "512", image
+        assert image["os_distro"] == "debian" and "hw_disk_bus" not in image, image
+        run("image-tag-update", image_id, "green")
+        run("image-tag-delete", image_id, "green")
+        run("member-create", image_id, "someone")
+        run("member-update", image_id, "someone", "accepted")
+        members = rows(run("member-list", "--image-id", image_id))
+        assert members[1:] == [[image_id, "someone", "accepted"]], members
+        run("member-delete", image_id, "someone")
+        run("image-deactivate", image_id)
+        assert show(image_id)["status"] == "deactivated"
+        run("image-reactivate", image_id)
+        run("stores-info")
+
+    kept = []
+    for size in samples.SIZES:
+        kept.append(life(size, "file"))
+        if size in (1, samples.MIB + 1):
+            kept.append(life(size, "two steps"))
+        if size in (1, 300 * samples.MIB):
+            kept.append(life(size, "stdin"))
+        print(f"glance: {size} bytes", flush=True)
+    set_and_share(kept[1])
+    run("image-delete", *kept)
+    assert rows(run("image-list"))[1:] == []
+    run("image-show", kept[0], fails=True)
+
+
+main()
