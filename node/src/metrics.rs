@@ -7,7 +7,6 @@
 
 use std::{fmt::Write as _, sync::atomic::Ordering, time::Duration};
 
-use parking_lot::RwLock;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeMetric, text},
     metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -20,9 +19,6 @@ use crate::app::App;
 const SECONDS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0,
 ];
-
-/// Route templates remembered at most; the rest count as `other`.
-const MAX_ROUTES: usize = 128;
 
 /// Pending deletes counted at most: more shows as this.
 const MAX_PENDING: usize = 10_000;
@@ -50,15 +46,6 @@ pub struct RouteLabel {
 pub struct ReasonLabel {
     /// One of few words.
     pub reason: &'static str,
-}
-
-/// Labels of [`Metrics::registry_commands`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CommandLabels {
-    /// `create_image` …
-    pub command: &'static str,
-    /// `done`, or the kind of refusal or failure.
-    pub outcome: &'static str,
 }
 
 /// Label of [`Metrics::node_build`].
@@ -89,7 +76,6 @@ macro_rules! metrics {
             $(#[doc = $help] $(#[$attribute])* pub $field: $kind,)*
             registry: Registry,
             descriptions: Vec<Description>,
-            routes: RwLock<Vec<&'static str>>,
         }
 
         impl Default for Metrics {
@@ -102,7 +88,6 @@ macro_rules! metrics {
                     $($field,)*
                     registry,
                     descriptions,
-                    routes: RwLock::default(),
                 }
             }
         }
@@ -225,8 +210,6 @@ metrics! {
         "First entry that is still in the log";
     registry_images: Gauge = "registry_images",
         "Images in the registry";
-    registry_commands: Family<CommandLabels, Counter> = "registry_commands_total",
-        "Commands proposed by this node, by kind and outcome";
     reaper_pending_deletes: Gauge = "reaper_pending_deletes",
         "Deleted images and broken uploads whose data waits to be removed (10000: or more)";
 
@@ -262,12 +245,11 @@ impl Metrics {
     /// each one costs memory.
     pub fn request(
         &self,
-        route: &str,
+        route: &'static str,
         method: &http::Method,
         status: http::StatusCode,
         duration: Duration,
     ) {
-        let route = self.route(route);
         let labels = RequestLabels {
             route,
             method: method_label(method),
@@ -277,13 +259,6 @@ impl Metrics {
         self.http_request_duration
             .get_or_create(&RouteLabel { route })
             .observe(duration.as_secs_f64());
-    }
-
-    /// Counts one command of the registry.
-    pub fn command(&self, command: &'static str, outcome: &'static str) {
-        self.registry_commands
-            .get_or_create(&CommandLabels { command, outcome })
-            .inc();
     }
 
     /// Counts one refused or broken upload.
@@ -300,29 +275,10 @@ impl Metrics {
             .inc();
     }
 
-    /// The remembered copy of a template. There are few and they live as long as the process, so
-    /// they are leaked once and compared as labels without allocation.
-    fn route(&self, template: &str) -> &'static str {
-        let find =
-            |routes: &[&'static str]| routes.iter().find(|known| **known == template).copied();
-        if let Some(known) = find(&self.routes.read()) {
-            return known;
-        }
-        let mut routes = self.routes.write();
-        if let Some(known) = find(&routes) {
-            return known;
-        }
-        if routes.len() >= MAX_ROUTES {
-            return "other";
-        }
-        let new: &'static str = Box::leak(template.into());
-        routes.push(new);
-        new
-    }
-
     /// Copies what the other parts know of themselves.
     pub fn observe(&self, app: &App) {
         let cache = app.cache.stats();
+        let data = &app.data.counters;
         for (counter, value) in [
             (&self.cache_hits, cache.hits),
             (&self.cache_misses, cache.misses),
@@ -331,6 +287,16 @@ impl Metrics {
             (&self.cache_corrupt_slots, cache.corrupt_slots),
             (&self.cache_corrupt_sources, cache.corrupt_sources),
             (&self.cache_evictions, cache.evictions),
+            (&self.upload_finished, data.uploads_finished.get()),
+            (&self.upload_failed, data.uploads_failed.get()),
+            (&self.upload_bytes, data.upload_bytes.get()),
+            (&self.download_begun, data.downloads.get()),
+            (&self.download_bytes, data.download_bytes.get()),
+            (&self.download_broken, data.downloads_broken.get()),
+            (&self.download_left, data.downloads_left.get()),
+            (&self.reaper_objects, data.objects_reaped.get()),
+            (&self.reaper_uploads, data.uploads_reaped.get()),
+            (&self.reaper_orphans, data.orphans_reaped.get()),
             (&self.log_dropped_lines, crate::telemetry::dropped_lines()),
         ] {
             counter.inner().store(value, Ordering::Relaxed);

@@ -1,5 +1,6 @@
-//! Whether the caller may: first whether the image exists for it (image-api 4.3), then the policy.
-//! A refusal on an image that the caller may not even see is "not found" (image-api 4.2).
+//! Whether the caller may: first whether the image exists for it (image-api 4.3), asked of the
+//! registry, then the policy. A refusal on an image that the caller may not even see is "not found"
+//! (image-api 4.2).
 
 use std::sync::Arc;
 
@@ -12,17 +13,11 @@ use glimpse_registry::{
 use crate::{
     api::error::ApiError,
     auth::Context,
-    policy::{Policy, Target},
+    policy::{
+        Policy,
+        image::{self, Denied},
+    },
 };
-
-/// The policy said no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denied {
-    /// The caller may not know that the image exists.
-    NotFound,
-    /// It may, but not do this.
-    Forbidden,
-}
 
 /// Whose eyes look into the registry.
 pub(super) fn scope(context: &Context) -> Scope {
@@ -50,52 +45,47 @@ pub(super) fn find(view: &View, context: &Context, id: &str) -> Result<Arc<Image
     }
 }
 
-/// Whether the policy allows `rule` on an image that [`find`] returned.
+/// Whether the policy allows `rule` on an image that [`find`] or a listing returned.
 pub(super) fn allows(policy: &Policy, rule: &str, context: &Context, image: &Image) -> bool {
-    policy.allows(rule, context, &target(context, image))
+    image::allows(policy, rule, context, image, is_member(context, image))
 }
 
-/// Like [`allows`], with the refusal to answer with. A token that is of no project is told that it
-/// may not (image-api 4.2).
+/// Like [`allows`], with the refusal to answer with.
 pub(super) fn check(
     policy: &Policy,
     rule: &str,
     context: &Context,
     image: &Image,
 ) -> Result<(), Denied> {
-    if allows(policy, rule, context, image) {
-        Ok(())
-    } else if context.foreign_scope
-        || (rule != "get_image" && allows(policy, "get_image", context, image))
-    {
-        Err(Denied::Forbidden)
-    } else {
-        Err(Denied::NotFound)
-    }
+    image::check(policy, rule, context, image, is_member(context, image))
 }
 
-/// A rule that is not about one image: the target is the caller's own project.
-pub(super) fn check_own(policy: &Policy, rule: &str, context: &Context) -> Result<(), Denied> {
-    let target = Target {
-        owner: context.project_id.as_deref(),
-        ..Target::default()
-    };
-    if policy.allows(rule, context, &target) {
-        Ok(())
-    } else {
-        Err(Denied::Forbidden)
-    }
+/// A rule about the row of one member.
+pub(super) fn check_member(
+    policy: &Policy,
+    rule: &str,
+    context: &Context,
+    image: &Image,
+    member: &str,
+) -> Result<(), Denied> {
+    let is_member = is_member(context, image);
+    image::check_member(policy, rule, context, image, is_member, member)
 }
 
-/// The image as rules see it. Who sees a shared image without owning it does so as a member.
-fn target<'a>(context: &'a Context, image: &'a Image) -> Target<'a> {
-    let attributes = &image.attributes;
-    let as_member =
-        attributes.visibility == Visibility::Shared && context.project_id != attributes.owner;
-    Target {
-        owner: attributes.owner.as_deref(),
-        visibility: Some(attributes.visibility.as_str()),
-        member_id: context.project_id.as_deref().filter(|_| as_member),
-        id: Some(image.id),
-    }
+/// A change of visibility.
+pub(super) fn check_visibility(
+    policy: &Policy,
+    context: &Context,
+    image: &Image,
+    wanted: Visibility,
+) -> Result<(), Denied> {
+    let is_member = is_member(context, image);
+    image::check_visibility(policy, context, image, is_member, wanted)
+}
+
+/// Who sees a shared image without owning it does so as a member: the registry has said so.
+fn is_member(context: &Context, image: &Image) -> bool {
+    image.attributes.visibility == Visibility::Shared
+        && context.project_id.is_some()
+        && context.project_id != image.attributes.owner
 }

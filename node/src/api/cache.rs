@@ -3,14 +3,15 @@
 use axum::response::Response;
 
 use crate::{
-    api::{authorize, error::ApiError},
+    api::{error::ApiError},
     app::App,
     auth::Context,
+    policy::image::check_project,
 };
 
 /// Every call: 403 by the rule, else 404.
 pub(super) fn refuse(app: &App, context: &Context, rule: &str) -> Result<Response, ApiError> {
-    authorize::check_own(&app.policy, rule, context)?;
+    check_project(&app.policy, rule, context)?;
     Err(ApiError::not_found(
         "Caching via API is not supported at this site.",
     ))

@@ -9,9 +9,9 @@ use glimpse_replication::Unavailable;
 use glimpse_store::StoreError;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::api::{
-    attribute::Invalid, authorize::Denied, list_query::BadQuery, patch::BadPatch,
-    precondition::Failed,
+use crate::{
+    api::{attribute::Invalid, list_query::BadQuery, patch::BadPatch, precondition::Failed},
+    policy::image::Denied,
 };
 
 /// Seconds that a client should wait after a 503 of the registry or a store.

@@ -10,7 +10,7 @@ use axum::{
     response::Response,
 };
 use glimpse_registry::{
-    image::{Image, ImageId, Visibility},
+    image::Image,
     outcome::Rejection,
     status::Status,
 };
@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 
 use crate::{
-    api::error::ApiError,
+    api::{authorize, error::ApiError, images},
     app::{App, NamedStore},
     auth::Context,
     data::{
@@ -33,7 +33,6 @@ use crate::{
         conditional::{self, Condition},
         range::{self, RangeError, Wanted},
     },
-    policy::{self, image::Denied},
 };
 
 /// Seconds after which a client may try again when every slot is taken.
@@ -125,7 +124,10 @@ async fn accept_upload(
     }
     let slot = Arc::clone(&app.upload_slots)
         .try_acquire_owned()
-        .map_err(|_| busy("uploads"))?;
+        .map_err(|_| {
+            app.metrics.refuse_upload("slots");
+            busy("uploads")
+        })?;
     Ok(Accepted {
         image,
         store,
@@ -228,7 +230,10 @@ async fn answer(
     } else {
         let slot = Arc::clone(&app.download_slots)
             .try_acquire_owned()
-            .map_err(|_| busy("downloads"))?;
+            .map_err(|_| {
+                app.metrics.refuse_download("slots");
+                busy("downloads")
+            })?;
         let locations = Arc::new(Locations::of(image, &app.stores, prefer));
         let mut body = ChunkBody::new(
             Arc::clone(app),
@@ -269,35 +274,16 @@ async fn answer(
     Ok(response)
 }
 
-/// The image, if the rule allows the caller to use it so.
+/// The image, if every rule allows the caller to use it so.
 async fn find(
     app: &App,
     context: &Context,
     id: &str,
     rules: &[&str],
 ) -> Result<Arc<Image>, ApiError> {
-    let image_id: ImageId = id.parse().map_err(|_| not_found(id))?;
-    let view = app.registry.read().await?;
-    let image = view.image(image_id)?.ok_or_else(|| not_found(id))?;
-    // Only a shared image has members that count, and its owner need not be one.
-    let project = context.project_id.as_deref().filter(|project| {
-        image.attributes.visibility == Visibility::Shared
-            && image.attributes.owner.as_deref() != Some(project)
-    });
-    let is_member = match project {
-        Some(project) => view.member(image_id, project)?.is_some(),
-        None => false,
-    };
+    let image = images::find(app, context, id).await?;
     for rule in rules {
-        policy::image::check(&app.policy, rule, context, &image, is_member).map_err(|denied| {
-            match denied {
-                Denied::NotFound => not_found(id),
-                Denied::Forbidden => ApiError::new(
-                    StatusCode::FORBIDDEN,
-                    format!("the policy does not allow this ({rule})"),
-                ),
-            }
-        })?;
+        authorize::check(&app.policy, rule, context, &image)?;
     }
     Ok(image)
 }
@@ -394,13 +380,6 @@ fn closing(mut error: ApiError) -> ApiError {
     error
 }
 
-fn not_found(id: &str) -> ApiError {
-    ApiError::new(
-        StatusCode::NOT_FOUND,
-        format!("No image found with ID {id}"),
-    )
-}
-
 fn busy(what: &str) -> ApiError {
     let mut error = ApiError::new(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -473,7 +452,7 @@ fn registry_error(error: glimpse_registry::Error, id: &str) -> ApiError {
         return forbidden_move(*from, *to);
     }
     match rejection {
-        Rejection::ImageNotFound => not_found(id),
+        Rejection::ImageNotFound => ApiError::no_image(id),
         Rejection::StorageQuota { .. } => {
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, rejection.to_string())
         }

@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::{
     api::{
         attribute,
-        authorize::{self, Denied},
+        authorize,
         body,
         error::ApiError,
         image_view,
@@ -26,7 +26,7 @@ use crate::{
     },
     app::App,
     auth::Context,
-    policy::Target,
+    policy::{self, image::check_project},
 };
 
 /// How often a PATCH or a conditional DELETE starts over because somebody else was faster.
@@ -99,34 +99,17 @@ pub(super) async fn create(
 
 fn may_create(app: &App, context: &Context, new: &new_image::NewImage) -> Result<(), ApiError> {
     let owner = new.attributes.owner.as_deref();
-    let target = Target {
-        owner,
-        visibility: Some(new.visibility.unwrap_or(Visibility::Private).as_str()),
-        ..Target::default()
-    };
-    if !app.policy.allows("add_image", context, &target) {
-        return Err(if owner == context.project_id.as_deref() {
-            ApiError::forbidden("")
+    let visibility = new.visibility.unwrap_or(Visibility::Private);
+    policy::image::check_create(&app.policy, context, owner, visibility).map_err(|denied| {
+        if owner == context.project_id.as_deref() {
+            denied.into()
         } else {
             ApiError::forbidden(format!(
                 "You are not permitted to create images owned by '{}'.",
                 owner.unwrap_or("None")
             ))
-        });
-    }
-    match new.visibility.and_then(visibility_rule) {
-        Some(rule) if !app.policy.allows(rule, context, &target) => Err(Denied::Forbidden.into()),
-        _ => Ok(()),
-    }
-}
-
-/// The rule that guards the change to a visibility, beside `modify_image`.
-fn visibility_rule(visibility: Visibility) -> Option<&'static str> {
-    match visibility {
-        Visibility::Public => Some("publicize_image"),
-        Visibility::Community => Some("communitize_image"),
-        Visibility::Shared | Visibility::Private => None,
-    }
+        }
+    })
 }
 
 /// `GET /v2/images`
@@ -140,7 +123,7 @@ pub(super) async fn list(
         authorize::scope(context),
         &app.config.limits,
     )?;
-    authorize::check_own(&app.policy, "get_images", context)?;
+    check_project(&app.policy, "get_images", context)?;
     let view = app.registry.read().await?;
     let page = match view.list(&listing.query) {
         Err(RegistryError::Rejected(Rejection::ImageNotFound)) => {
@@ -267,13 +250,12 @@ fn may_change(
             return Err(ApiError::forbidden("Owner can't be updated by non admin."));
         }
         "visibility" => {
-            let rule = change
+            let wanted = change
                 .value()
                 .and_then(Value::as_str)
-                .and_then(Visibility::parse)
-                .and_then(visibility_rule);
-            if let Some(rule) = rule {
-                authorize::check(policy, rule, context, image)?;
+                .and_then(Visibility::parse);
+            if let Some(wanted) = wanted {
+                authorize::check_visibility(policy, context, image, wanted)?;
             }
         }
         _ => {}
@@ -295,7 +277,10 @@ pub(super) async fn delete(
         precondition::write(headers, image.version)?;
         let expected = conditional.then_some(image.version);
         match app.registry.delete_image(image.id, expected).await {
-            Ok(()) => return Ok(no_content()),
+            Ok(()) => {
+                app.data.reaper_wake.notify_one();
+                return Ok(no_content());
+            }
             Err(RegistryError::Rejected(Rejection::VersionConflict { .. })) => {}
             Err(RegistryError::Rejected(Rejection::ImageNotFound)) => {
                 return Err(ApiError::no_image(id));

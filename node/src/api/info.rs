@@ -4,9 +4,10 @@ use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api::{authorize, error::ApiError, images},
+    api::{error::ApiError, images},
     app::{App, NamedStore},
     auth::Context,
+    policy::image::check_project,
 };
 
 /// Bytes in which the `file` driver reads and writes, as `/v2/info/stores/detail` shows them.
@@ -32,7 +33,7 @@ pub(super) fn stores(app: &App) -> Response {
 
 /// `GET /v2/info/stores/detail`
 pub(super) fn stores_detail(app: &App, context: &Context) -> Result<Response, ApiError> {
-    authorize::check_own(&app.policy, "stores_info_detail", context)?;
+    check_project(&app.policy, "stores_info_detail", context)?;
     Ok(answer(app.stores.by_name.values().map(|store| {
         let mut shown = brief(app, store);
         shown.insert("type".into(), store.store.kind().into());

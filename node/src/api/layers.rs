@@ -77,6 +77,10 @@ pub(super) async fn serve(api: &Api, request: Request<Body>) -> Response {
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         response = error.render(accept.as_ref());
     }
+    let elapsed = started.elapsed();
+    api.app
+        .metrics
+        .request(route, &method, response.status(), elapsed);
     tracing::info!(
         target: "glimpse::access",
         {
@@ -85,7 +89,7 @@ pub(super) async fn serve(api: &Api, request: Request<Body>) -> Response {
             http.route = route,
             http.status = response.status().as_u16(),
             http.bytes = announced(&response),
-            duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         },
         "request"
     );

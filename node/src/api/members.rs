@@ -13,9 +13,7 @@ use serde_json::Value;
 
 use crate::{
     api::{
-        attribute, authorize,
-        authorize::Denied,
-        body,
+        attribute, authorize, body,
         error::ApiError,
         image_view::{separated, string},
         images, timestamp,
@@ -32,18 +30,13 @@ pub(super) async fn list(app: &App, context: &Context, id: &str) -> Result<Respo
     let view = app.registry.read().await?;
     let image = authorize::find(&view, context, id)?;
     shared(&image)?;
-    check(app, context, &image, "get_members")?;
-    let may_see = authorize::allows(&app.policy, "get_member", context, &image);
-    let members = if may_see {
-        view.members(image.id)?
-    } else {
-        Vec::new()
-    };
+    authorize::check(&app.policy, "get_members", context, &image)?;
+    let members = view.members(image.id)?;
     let mut out = Vec::with_capacity(64 + members.len() * 256);
     out.extend_from_slice(b"{\"members\":[");
     let visible = members
         .iter()
-        .filter(|member| sees(context, &image, &member.member_id));
+        .filter(|member| sees(app, context, &image, &member.member_id));
     separated(&mut out, visible, write);
     out.extend_from_slice(b"],\"schema\":\"/v2/schemas/members\"}");
     Ok(images::json(out))
@@ -74,7 +67,7 @@ pub(super) async fn create(
     attribute::narrow(&member)?;
     let image = images::find(app, context, id).await?;
     shared(&image)?;
-    check(app, context, &image, "add_member")?;
+    authorize::check(&app.policy, "add_member", context, &image)?;
     let quota = app.config.limits.image_member_quota;
     let added = app
         .registry
@@ -127,7 +120,7 @@ pub(super) async fn update(
     )
     .await?;
     let image = existing(app, context, id, member).await?;
-    check(app, context, &image, "modify_member")?;
+    authorize::check_member(&app.policy, "modify_member", context, &image, member)?;
     let status = MemberStatus::parse(&status).ok_or_else(|| {
         ApiError::bad_request(
             "Incorrect request: Status must be \"pending\", \"accepted\" or \"rejected\".",
@@ -148,7 +141,7 @@ pub(super) async fn delete(
     member: &str,
 ) -> Result<Response, ApiError> {
     let image = existing(app, context, id, member).await?;
-    check(app, context, &image, "delete_member")?;
+    authorize::check_member(&app.policy, "delete_member", context, &image, member)?;
     app.registry
         .remove_member(image.id, member.to_owned())
         .await?;
@@ -176,8 +169,8 @@ fn look_up(
     image: &Image,
     member: &str,
 ) -> Result<Member, ApiError> {
-    check(app, context, image, "get_member")?;
-    let found = if sees(context, image, member) {
+    authorize::check(&app.policy, "get_image", context, image)?;
+    let found = if sees(app, context, image, member) {
         view.member(image.id, member)?
     } else {
         None
@@ -191,11 +184,8 @@ fn look_up(
 }
 
 /// Whom a caller sees among the members: the owner and admins all, a member itself.
-fn sees(context: &Context, image: &Image, member: &str) -> bool {
-    let project = context.project_id.as_deref();
-    context.is_admin
-        || project == Some(member)
-        || (project.is_some() && project == image.attributes.owner.as_deref())
+fn sees(app: &App, context: &Context, image: &Image, member: &str) -> bool {
+    authorize::check_member(&app.policy, "get_member", context, image, member).is_ok()
 }
 
 fn shared(image: &Image) -> Result<(), ApiError> {
@@ -203,16 +193,6 @@ fn shared(image: &Image) -> Result<(), ApiError> {
         Ok(())
     } else {
         Err(ApiError::forbidden("Only shared images have members."))
-    }
-}
-
-/// A member rule: 404 for who may not see the image, 403 for the rest.
-fn check(app: &App, context: &Context, image: &Image, rule: &str) -> Result<(), Denied> {
-    authorize::check(&app.policy, "get_image", context, image)?;
-    if authorize::allows(&app.policy, rule, context, image) {
-        Ok(())
-    } else {
-        Err(Denied::Forbidden)
     }
 }
 

@@ -4,9 +4,10 @@
 use axum::response::Response;
 
 use crate::{
-    api::{authorize, error::ApiError, images, list_query::BadQuery},
+    api::{error::ApiError, images, list_query::BadQuery},
     app::App,
     auth::Context,
+    policy::image::check_project,
 };
 
 /// `GET /v2/metadefs/namespaces`
@@ -15,7 +16,7 @@ pub(super) fn namespaces(
     context: &Context,
     query: Option<&str>,
 ) -> Result<Response, ApiError> {
-    authorize::check_own(&app.policy, "get_metadef_namespaces", context)?;
+    check_project(&app.policy, "get_metadef_namespaces", context)?;
     for pair in query.unwrap_or_default().split('&') {
         match pair.split_once('=') {
             Some(("visibility", value)) if !matches!(value, "" | "public" | "private") => {
@@ -43,13 +44,13 @@ pub(super) fn namespaces(
 
 /// `GET /v2/metadefs/resource_types`
 pub(super) fn resource_types(app: &App, context: &Context) -> Result<Response, ApiError> {
-    authorize::check_own(&app.policy, "list_metadef_resource_types", context)?;
+    check_project(&app.policy, "list_metadef_resource_types", context)?;
     Ok(images::json("{\"resource_types\":[]}"))
 }
 
 /// `POST /v2/metadefs/namespaces`
 pub(super) fn create(app: &App, context: &Context) -> Result<Response, ApiError> {
-    authorize::check_own(&app.policy, "add_metadef_namespace", context)?;
+    check_project(&app.policy, "add_metadef_namespace", context)?;
     Err(ApiError::forbidden(
         "Metadata definitions cannot be added at this site.",
     ))

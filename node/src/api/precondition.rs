@@ -2,7 +2,9 @@
 //! `ETag` is the record's version.
 
 use glimpse_registry::image::Version;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Method, header};
+
+use crate::http::conditional::{self, Condition};
 
 /// A condition does not hold: 412, and nothing is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +21,8 @@ pub(super) enum Read {
 
 /// The `ETag` of a version.
 pub(super) fn etag(version: Version) -> HeaderValue {
-    let mut text = String::with_capacity(22);
-    text.push('"');
-    text.push_str(itoa(version, &mut [0; 20]));
-    text.push('"');
     // Digits and quotes are always a header value.
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("\"0\""))
+    HeaderValue::try_from(quoted(version)).unwrap_or(HeaderValue::from_static("\"0\""))
 }
 
 /// Whether the request carries a condition at all.
@@ -34,75 +32,36 @@ pub(super) fn conditional(headers: &HeaderMap) -> bool {
 
 /// The conditions of a GET.
 pub(super) fn read(headers: &HeaderMap, version: Version) -> Result<Read, Failed> {
-    if if_match(headers, version)? {
-        Ok(Read::Unchanged)
-    } else {
-        Ok(Read::Whole)
+    match judge(&Method::GET, headers, version) {
+        Condition::Proceed => Ok(Read::Whole),
+        Condition::NotModified => Ok(Read::Unchanged),
+        Condition::Failed => Err(Failed),
     }
 }
 
 /// The conditions of a PATCH or DELETE.
 pub(super) fn write(headers: &HeaderMap, version: Version) -> Result<(), Failed> {
-    if if_match(headers, version)? {
-        Err(Failed)
-    } else {
-        Ok(())
+    match judge(&Method::PATCH, headers, version) {
+        Condition::Proceed => Ok(()),
+        Condition::NotModified | Condition::Failed => Err(Failed),
     }
 }
 
-/// Fails unless `If-Match` holds; then whether `If-None-Match` names the version.
-fn if_match(headers: &HeaderMap, version: Version) -> Result<bool, Failed> {
-    if headers.contains_key(header::IF_MATCH) && !lists(headers, &header::IF_MATCH, version, false)
-    {
-        return Err(Failed);
+fn judge(method: &Method, headers: &HeaderMap, version: Version) -> Condition {
+    if !conditional(headers) {
+        return Condition::Proceed;
     }
-    Ok(lists(headers, &header::IF_NONE_MATCH, version, true))
+    conditional::evaluate(method, headers, Some(&quoted(version)))
 }
 
-/// Whether the header's list of tags, over all its lines, names the version or `*`. A weak tag
-/// counts only in a weak comparison.
-fn lists(headers: &HeaderMap, name: &HeaderName, version: Version, weak: bool) -> bool {
-    let mut digits = [0; 20];
-    let current = itoa(version, &mut digits);
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .any(|tag| {
-            let tag = match tag.strip_prefix("W/") {
-                Some(tag) if weak => tag,
-                Some(_) => return false,
-                None => tag,
-            };
-            tag == "*"
-                || tag
-                    .strip_prefix('"')
-                    .and_then(|tag| tag.strip_suffix('"'))
-                    .is_some_and(|tag| tag == current)
-        })
-}
-
-/// The number in decimal, without an allocation.
-fn itoa(mut number: u64, buffer: &mut [u8; 20]) -> &str {
-    let mut start = buffer.len();
-    for place in buffer.iter_mut().rev() {
-        *place = b'0' + (number % 10) as u8;
-        number /= 10;
-        start -= 1;
-        if number == 0 {
-            break;
-        }
-    }
-    buffer
-        .get(start..)
-        .and_then(|digits| str::from_utf8(digits).ok())
-        .unwrap_or_default()
+fn quoted(version: Version) -> String {
+    format!("\"{version}\"")
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {

@@ -13,6 +13,7 @@ use crate::{
     },
     app::App,
     auth::Context,
+    policy::image::check_project,
 };
 
 /// `GET /v2/tasks`
@@ -94,7 +95,7 @@ pub(super) async fn of_image(app: &App, context: &Context, id: &str) -> Result<R
 }
 
 fn check(app: &App, context: &Context) -> Result<(), ApiError> {
-    Ok(authorize::check_own(
+    Ok(check_project(
         &app.policy,
         "tasks_api_access",
         context,

@@ -425,7 +425,7 @@ pub struct ReaperConfig {
     /// up to this.
     #[serde(with = "values::duration")]
     pub max_backoff: Duration,
-    /// Failed removals remembered at most.
+    /// Failed removals remembered at most; past it a pass ends at the first failure.
     pub max_failures: usize,
     /// The stores are searched for orphans so often.
     #[serde(with = "values::duration")]
@@ -433,7 +433,7 @@ pub struct ReaperConfig {
     /// An orphan must have been one for so long.
     #[serde(with = "values::duration")]
     pub orphan_grace: Duration,
-    /// Orphans remembered between sweeps at most.
+    /// Orphans remembered between sweeps at most; the rest wait for a later sweep.
     pub max_suspects: usize,
 }
 

@@ -45,6 +45,17 @@ pub fn sees(policy: &Policy, context: &Context, image: &Image, is_member: bool) 
         && policy.allows("get_image", context, &target(context, image, is_member))
 }
 
+/// Whether one rule holds on an image that the caller is known to see by image-api 4.3.
+pub fn allows(
+    policy: &Policy,
+    rule: &str,
+    context: &Context,
+    image: &Image,
+    is_member: bool,
+) -> bool {
+    policy.allows(rule, context, &target(context, image, is_member))
+}
+
 /// One rule on one image: `get_image`, `modify_image`, `delete_image`, `upload_image`,
 /// `download_image`, `deactivate`, `add_member`, `get_members` and all others but those about one
 /// member's row ([`check_member`]). That only shared images have members is the handler's to check.

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::{app::App, config::WorkersConfig};
 
 /// What a step left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,40 +56,6 @@ impl StepError {
             error,
         }
     }
-}
-
-/// The runner's settings.
-#[derive(Debug, Clone)]
-pub struct RunnerConfig {
-    /// After a busy step a worker rests for so many times as long as the step took, so that
-    /// background work slows down together with the disks that it shares.
-    pub rest: u32,
-    /// Longest rest.
-    pub max_rest: Duration,
-    /// Pause after a failed step; doubled for each failure in a row,
-    pub first_backoff: Duration,
-    /// up to this.
-    pub max_backoff: Duration,
-}
-
-impl Default for RunnerConfig {
-    fn default() -> Self {
-        Self {
-            rest: 1,
-            max_rest: Duration::from_secs(5),
-            first_backoff: Duration::from_secs(1),
-            max_backoff: Duration::from_secs(60),
-        }
-    }
-}
-
-/// Settings of all workers.
-#[derive(Debug, Clone, Default)]
-pub struct WorkerConfig {
-    /// The runner.
-    pub runner: RunnerConfig,
-    /// The reaper.
-    pub reaper: reaper::ReaperConfig,
 }
 
 /// What a worker is at.
@@ -147,7 +113,7 @@ impl WorkersHandle {
         }
     }
 
-    fn spawn<W: Worker>(&mut self, worker: W, config: RunnerConfig, shutdown: CancellationToken) {
+    fn spawn<W: Worker>(&mut self, worker: W, config: WorkersConfig, shutdown: CancellationToken) {
         let status = Arc::new(Mutex::new(WorkerStatus::default()));
         self.statuses.push((W::NAME, Arc::clone(&status)));
         self.tasks.spawn(run(worker, config, status, shutdown));
@@ -156,28 +122,20 @@ impl WorkersHandle {
 
 /// Starts every worker of the node; they end when `shutdown` is cancelled.
 pub fn spawn_all(app: &Arc<App>, shutdown: &CancellationToken) -> WorkersHandle {
-    spawn_with(app, WorkerConfig::default(), shutdown)
-}
-
-/// [`spawn_all`] with other settings than the defaults.
-pub fn spawn_with(
-    app: &Arc<App>,
-    config: WorkerConfig,
-    shutdown: &CancellationToken,
-) -> WorkersHandle {
+    let config = &app.config.workers;
     let mut handle = WorkersHandle {
         tasks: JoinSet::new(),
         statuses: Vec::new(),
     };
-    let reaper = reaper::Reaper::new(Arc::clone(app), config.reaper);
-    handle.spawn(reaper, config.runner, shutdown.clone());
+    let reaper = reaper::Reaper::new(Arc::clone(app), config.reaper.clone());
+    handle.spawn(reaper, config.clone(), shutdown.clone());
     handle
 }
 
 /// Runs one worker until the shutdown.
 async fn run<W: Worker>(
     mut worker: W,
-    config: RunnerConfig,
+    config: WorkersConfig,
     status: Arc<Mutex<WorkerStatus>>,
     shutdown: CancellationToken,
 ) {
@@ -208,7 +166,7 @@ fn note(
     status: &mut WorkerStatus,
     result: &Result<Progress, StepError>,
     took: Duration,
-    config: &RunnerConfig,
+    config: &WorkersConfig,
 ) -> Option<Duration> {
     match result {
         Ok(progress) => {
@@ -260,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_noted_and_a_success_ends_the_row() {
-        let config = RunnerConfig::default();
+        let config = WorkersConfig::default();
         let mut status = WorkerStatus::default();
         let failed = || {
             Err(StepError::Store {
@@ -324,7 +282,7 @@ mod tests {
             steps: Arc::clone(&steps),
             wake: Arc::clone(&wake),
         };
-        handle.spawn(worker, RunnerConfig::default(), shutdown.clone());
+        handle.spawn(worker, WorkersConfig::default(), shutdown.clone());
         for round in 1..=3u32 {
             tokio::time::timeout(Duration::from_secs(20), async {
                 while steps.load(Ordering::SeqCst) < round {

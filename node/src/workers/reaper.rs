@@ -29,43 +29,7 @@ use tokio::time::Instant;
 
 use self::decide::{Fate, Removal, Upload};
 use super::{Progress, StepError, Worker, backoff};
-use crate::{app::App, data::objects};
-
-/// The reaper's settings.
-#[derive(Debug, Clone)]
-pub struct ReaperConfig {
-    /// The queue is looked at so often, and at once when something was deleted here.
-    pub interval: Duration,
-    /// Rows taken from the registry at once.
-    pub batch: usize,
-    /// Pause after a failed removal; doubled for each failure of the same object,
-    pub first_backoff: Duration,
-    /// up to this.
-    pub max_backoff: Duration,
-    /// Failed removals remembered at most; past it a pass ends at the first failure.
-    pub max_failures: usize,
-    /// The stores are searched for orphans so often.
-    pub sweep_interval: Duration,
-    /// An orphan must have been one for so long.
-    pub orphan_grace: Duration,
-    /// Orphans remembered between sweeps at most; the rest wait for a later sweep.
-    pub max_suspects: usize,
-}
-
-impl Default for ReaperConfig {
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(1),
-            batch: 256,
-            first_backoff: Duration::from_secs(1),
-            max_backoff: Duration::from_secs(600),
-            max_failures: 16 << 10,
-            sweep_interval: Duration::from_secs(3600),
-            orphan_grace: Duration::from_secs(3600),
-            max_suspects: 16 << 10,
-        }
-    }
-}
+use crate::{app::App, config::ReaperConfig, data::objects};
 
 /// The worker.
 pub struct Reaper {

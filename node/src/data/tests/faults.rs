@@ -18,7 +18,8 @@ use glimpse_store::{Capabilities, Listed, Result, Stat, Store, StoreError, Store
 use super::rig::{MIB, Rig, bytes, member, random, refused};
 use crate::workers::{
     Worker,
-    reaper::{Reaper, ReaperConfig},
+    reaper::Reaper,
+
 };
 
 /// How often each call still fails.

@@ -38,7 +38,8 @@ use crate::{
     data::DataState,
     metrics::Metrics,
     policy::Policy,
-    workers::reaper::{Reaper, ReaperConfig},
+    config::ReaperConfig,
+    workers::reaper::Reaper,
 };
 
 pub(super) const MIB: usize = 1 << 20;
