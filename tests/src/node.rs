@@ -447,6 +447,12 @@ fn command(setup: &Setup, config: &Path, log: &Path) -> Command {
     let mut words = setup.program.clone();
     words.push(binary().to_string_lossy().into_owned());
     let mut command = Command::new(&words[0]);
+    // The harness's own variables would be refused as unknown overrides of keys.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GLIMPSE_") {
+            command.env_remove(name);
+        }
+    }
     command
         .args(&words[1..])
         .args(["serve", "--config"])
