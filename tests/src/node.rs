@@ -401,24 +401,21 @@ impl Drop for ChildGuard {
 }
 
 /// Polls until `check` gives something; fails the test with `what` when it never does.
-#[track_caller]
-pub fn eventually<T, F, C>(what: &str, mut check: C) -> impl Future<Output = T>
+pub async fn eventually<T, F, C>(what: &str, mut check: C) -> T
 where
     C: FnMut() -> F,
     F: Future<Output = Option<T>>,
 {
-    async move {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(value) = check().await {
-                return value;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "did not come to pass within {PATIENCE:?}: {what}"
-            );
-            sleep(Duration::from_millis(20)).await;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = check().await {
+            return value;
         }
+        assert!(
+            Instant::now() < deadline,
+            "did not come to pass within {PATIENCE:?}: {what}"
+        );
+        sleep(Duration::from_millis(20)).await;
     }
 }
 
