@@ -225,9 +225,13 @@ async fn everything_is_there_after_a_stop_and_after_a_kill() {
         assert_eq!(after.header("etag"), before.header("etag"));
         assert!(owner.download(&id).await.expect(200).body == data);
         for query in ["color=red", "tag=t", "status=active", "size_min=1"] {
-            assert_eq!(owner.list_all(query).await, [id.clone()], "{query}");
+            assert_eq!(
+                owner.list_all(query).await,
+                std::slice::from_ref(&id),
+                "{query}"
+            );
         }
-        assert_eq!(other.list_all("").await, [id.clone()]);
+        assert_eq!(other.list_all("").await, std::slice::from_ref(&id));
     }
 }
 
