@@ -401,24 +401,21 @@ impl Drop for ChildGuard {
 }
 
 /// Polls until `check` gives something; fails the test with `what` when it never does.
-#[track_caller]
-pub fn eventually<T, F, C>(what: &str, mut check: C) -> impl Future<Output = T>
+pub async fn eventually<T, F, C>(what: &str, mut check: C) -> T
 where
     C: FnMut() -> F,
     F: Future<Output = Option<T>>,
 {
-    async move {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(value) = check().await {
-                return value;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "did not come to pass within {PATIENCE:?}: {what}"
-            );
-            sleep(Duration::from_millis(20)).await;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = check().await {
+            return value;
         }
+        assert!(
+            Instant::now() < deadline,
+            "did not come to pass within {PATIENCE:?}: {what}"
+        );
+        sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -447,6 +444,12 @@ fn command(setup: &Setup, config: &Path, log: &Path) -> Command {
     let mut words = setup.program.clone();
     words.push(binary().to_string_lossy().into_owned());
     let mut command = Command::new(&words[0]);
+    // The harness's own variables would be refused as unknown overrides of keys.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GLIMPSE_") {
+            command.env_remove(name);
+        }
+    }
     command
         .args(&words[1..])
         .args(["serve", "--config"])

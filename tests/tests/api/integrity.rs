@@ -114,6 +114,7 @@ async fn a_byte_flipped_in_the_pool_is_replaced_from_the_store() {
     );
     node.restart().await;
     assert_eq!(never_wrong(&client, &id, &data, 6).await, 6);
+    assert!(node.metric("cache_corrupt_slots_total").await >= 1.0);
     node.stop().await;
     node.restart().await;
     assert_eq!(never_wrong(&client, &id, &data, 2).await, 2);
@@ -142,6 +143,7 @@ async fn with_both_copies_damaged_the_transfer_breaks_and_the_rest_is_served() {
     std::fs::remove_dir_all(node.data().join("cache")).unwrap();
     node.restart().await;
     assert_eq!(never_wrong(&client, &id, &data, 4).await, 0);
+    assert!(node.metric("cache_corrupt_sources_total").await >= 1.0);
     let good = client
         .range(&id, &format!("bytes=0-{}", MIB - 1))
         .await

@@ -499,7 +499,7 @@ async fn a_list_moves_with_its_images() {
     ] {
         assert_eq!(
             client.list(query).await.expect(200).ids("images"),
-            [id.clone()],
+            std::slice::from_ref(&id),
             "{query}"
         );
     }

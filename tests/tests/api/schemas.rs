@@ -58,8 +58,17 @@ async fn the_image_schema_has_what_clients_read_from_it() {
     }
     // glanceclient makes options of what is not read-only, and `file` and `size` are taken.
     for key in [
-        "file", "size", "self", "schema", "status", "checksum", "created_at", "updated_at",
-        "virtual_size", "os_hash_algo", "os_hash_value",
+        "file",
+        "size",
+        "self",
+        "schema",
+        "status",
+        "checksum",
+        "created_at",
+        "updated_at",
+        "virtual_size",
+        "os_hash_algo",
+        "os_hash_value",
     ] {
         assert_eq!(properties[key]["readOnly"], true, "{key}");
     }

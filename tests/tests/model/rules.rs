@@ -442,7 +442,8 @@ fn decide(who: &Persona, image: &mut Image, project: &str, status: &str) -> Want
     let Some(row) = image.members.get_mut(project) else {
         return refused(&[403, 404]);
     };
-    if !admin && !(is_member(who) && own_row) {
+    let may_decide = admin || (is_member(who) && own_row);
+    if !may_decide {
         // The owner sees the row and may not decide; others do not even see it.
         return if image.owner == who.project {
             refused(&[403])
