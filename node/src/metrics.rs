@@ -480,14 +480,4 @@ mod tests {
         }
         assert!(text.ends_with("# EOF\n"));
     }
-
-    #[test]
-    fn routes_past_the_bound_share_one_name() {
-        let metrics = Metrics::default();
-        for number in 0..MAX_ROUTES {
-            metrics.route(&format!("/{number}"));
-        }
-        assert_eq!(metrics.route("/one/more"), "other");
-        assert_eq!(metrics.route("/7"), "/7");
-    }
 }

@@ -2,12 +2,7 @@
 
 use axum::response::Response;
 
-use crate::{
-    api::{error::ApiError},
-    app::App,
-    auth::Context,
-    policy::image::check_project,
-};
+use crate::{api::error::ApiError, app::App, auth::Context, policy::image::check_project};
 
 /// Every call: 403 by the rule, else 404.
 pub(super) fn refuse(app: &App, context: &Context, rule: &str) -> Result<Response, ApiError> {

@@ -9,11 +9,7 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use glimpse_registry::{
-    image::Image,
-    outcome::Rejection,
-    status::Status,
-};
+use glimpse_registry::{image::Image, outcome::Rejection, status::Status};
 use glimpse_store::StoreError;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;

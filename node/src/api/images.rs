@@ -14,9 +14,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
     api::{
-        attribute,
-        authorize,
-        body,
+        attribute, authorize, body,
         error::ApiError,
         image_view,
         list_query::{self, BadQuery},

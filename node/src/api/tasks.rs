@@ -95,9 +95,5 @@ pub(super) async fn of_image(app: &App, context: &Context, id: &str) -> Result<R
 }
 
 fn check(app: &App, context: &Context) -> Result<(), ApiError> {
-    Ok(check_project(
-        &app.policy,
-        "tasks_api_access",
-        context,
-    )?)
+    Ok(check_project(&app.policy, "tasks_api_access", context)?)
 }

@@ -20,7 +20,6 @@ mod sweep;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use glimpse_registry::image::{ImageId, PendingDelete, UploadId};

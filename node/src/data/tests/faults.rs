@@ -16,10 +16,9 @@ use glimpse_registry::status::Status;
 use glimpse_store::{Capabilities, Listed, Result, Stat, Store, StoreError, Stored, Write};
 
 use super::rig::{MIB, Rig, bytes, member, random, refused};
-use crate::workers::{
-    Worker,
-    reaper::Reaper,
-
+use crate::{
+    config::ReaperConfig,
+    workers::{Worker, reaper::Reaper},
 };
 
 /// How often each call still fails.

@@ -35,10 +35,10 @@ use crate::{
     app::{App, NamedStore, Stores},
     auth::Context,
     config::Config,
+    config::ReaperConfig,
     data::DataState,
     metrics::Metrics,
     policy::Policy,
-    config::ReaperConfig,
     workers::reaper::Reaper,
 };
 
