@@ -256,6 +256,12 @@ impl Registry {
         Ok(self.reader.view())
     }
 
+    /// The time that the next command of this node would carry. The machine's own time stands still
+    /// between commands.
+    pub fn clock(&self) -> Timestamp {
+        self.proposer.now()
+    }
+
     /// This process' incarnation, as uploads carry it.
     pub fn incarnation(&self) -> u128 {
         self.proposer.incarnation

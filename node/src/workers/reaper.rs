@@ -90,9 +90,16 @@ impl Reaper {
     }
 
     /// Resolves dead uploads.
+    ///
+    /// A lease ends by the time in the log, which only commands move: where nothing else happens, a
+    /// command without effect lets the next step see that a lease is over.
     async fn uploads(&mut self) -> Result<(), StepError> {
         let mut by_store: BTreeMap<String, Vec<DeadUpload>> = BTreeMap::new();
-        for dead in self.dead_uploads().await? {
+        let (dead, overdue) = self.dead_uploads().await?;
+        if overdue {
+            self.app.registry.data_reaped(Vec::new()).await?;
+        }
+        for dead in dead {
             by_store.entry(dead.store.clone()).or_default().push(dead);
         }
         // One listing of a store serves all its dead uploads; one store's failure is its own.
@@ -139,22 +146,23 @@ impl Reaper {
         Ok(())
     }
 
-    /// Which uploads are dead.
-    async fn dead_uploads(&self) -> Result<Vec<DeadUpload>, StepError> {
+    /// Which uploads are dead, and whether others are only for want of a command to move the time.
+    async fn dead_uploads(&self) -> Result<(Vec<DeadUpload>, bool), StepError> {
         let local = self.app.registry.read_local()?;
         if local.uploads(None, 1)?.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         }
         drop(local);
         let me = self.node();
         let view = self.app.registry.read().await?;
-        let now = view.time()?;
+        let (now, clock) = (view.time()?, self.app.registry.clock());
+        let mut overdue = false;
         let mut dead = Vec::new();
         let mut after = None;
         loop {
             let rows = view.uploads(after, self.config.batch)?;
             let Some(last) = rows.last() else {
-                return Ok(dead);
+                return Ok((dead, overdue));
             };
             after = Some(last.image_id);
             for row in rows {
@@ -163,15 +171,16 @@ impl Reaper {
                     false => None,
                 };
                 let upload = &row.upload;
+                let live = self.app.data.is_live(upload.id);
                 let fate = decide::upload(&Upload {
                     of_this_node: me == Some(upload.node),
                     of_this_process: upload.incarnation == self.app.registry.incarnation(),
-                    live: self.app.data.is_live(upload.id),
+                    live,
                     lease_over: now > upload.lease_until,
                     image_has_data: image.is_some_and(|image| !image.locations.is_empty()),
                 });
                 match fate {
-                    Fate::Alive => {}
+                    Fate::Alive => overdue |= !live && clock > upload.lease_until,
                     Fate::Dead(removal) => dead.push(DeadUpload {
                         image_id: row.image_id,
                         upload: upload.id,

@@ -2,6 +2,7 @@
 //! below the target directory where that is possible.
 
 use std::{
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -67,22 +68,72 @@ pub(crate) fn clients(workspace: &Workspace) -> Result<PathBuf, String> {
     Ok(programs)
 }
 
-/// qemu-img and qemu-io with the driver that reads over HTTP.
-pub(crate) fn qemu() -> Result<(), String> {
-    let present = || {
-        command::output(Command::new("qemu-img").arg("--help"))
-            .is_ok_and(|help| help.split_whitespace().any(|word| word == "http"))
-            && command::succeeds(Command::new("qemu-io").arg("--version"))
-    };
-    if present() {
-        return Ok(());
+/// The `PATH` on which qemu-img and qemu-io read over HTTP.
+///
+/// Debian keeps that driver in a package of its own, which must be of the version of the tools. Tools
+/// that are there without it are left as they are; a matching pair goes below the target directory,
+/// where QEMU finds its drivers beside its programs.
+pub(crate) fn qemu(workspace: &Workspace) -> Result<OsString, String> {
+    let installed = std::env::var_os("PATH").unwrap_or_default();
+    if !command::succeeds(Command::new("qemu-img").arg("--version")) {
+        apt(&["qemu-utils", "qemu-block-extra"])?;
     }
-    apt(&["qemu-utils", "qemu-block-extra"])?;
-    if present() {
-        Ok(())
+    if reads_http(&installed) {
+        return Ok(installed);
+    }
+    let folder = workspace.folder("tools/qemu")?;
+    let mut path = folder.join("usr").join("bin").into_os_string();
+    path.push(":");
+    path.push(&installed);
+    if reads_http(&path) {
+        return Ok(path);
+    }
+    println!(
+        "the installed qemu-img has no driver for HTTP; unpacking one that has below {}",
+        folder.display()
+    );
+    unpack_qemu(&folder)?;
+    if reads_http(&path) {
+        Ok(path)
     } else {
-        Err("the installed qemu-img does not read over HTTP".to_owned())
+        Err("neither the installed nor the unpacked qemu-img reads over HTTP".to_owned())
     }
+}
+
+/// Whether QEMU's tools start and have the driver: it is what complains when nobody listens.
+fn reads_http(path: &OsStr) -> bool {
+    let asked = Command::new("qemu-img")
+        .args(["info", "http://127.0.0.1:1/"])
+        .env("PATH", path)
+        .output();
+    asked.is_ok_and(|answer| String::from_utf8_lossy(&answer.stderr).contains("CURL"))
+        && command::succeeds(Command::new("qemu-io").arg("--version").env("PATH", path))
+}
+
+/// Downloads Debian's qemu-utils and qemu-block-extra of one version and unpacks them.
+fn unpack_qemu(folder: &Path) -> Result<(), String> {
+    if rustix::process::geteuid().is_root() {
+        command::run(&mut apt_get(&["update"]))?;
+    }
+    let policy = command::output(Command::new("apt-cache").args(["policy", "qemu-block-extra"]))?;
+    let version = policy
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Candidate: "))
+        .filter(|version| *version != "(none)")
+        .ok_or("apt knows of no qemu-block-extra")?;
+    let pair = ["qemu-utils", "qemu-block-extra"].map(|name| format!("{name}={version}"));
+    command::run(apt_get(&["download"]).args(&pair).current_dir(folder))?;
+    let entries =
+        std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    for package in entries.flatten().map(|entry| entry.path()) {
+        if package
+            .extension()
+            .is_some_and(|extension| extension == "deb")
+        {
+            command::run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(folder))?;
+        }
+    }
+    Ok(())
 }
 
 /// Installs Debian packages, which needs root.
@@ -98,14 +149,16 @@ fn apt(packages: &[&str]) -> Result<(), String> {
             "install what Debian calls {wanted} first: there is no apt-get here"
         ));
     }
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .args(["-qq", "-y"])
-            .args(arguments);
-        command
-    };
-    command::run(&mut apt(&["update"]))?;
-    command::run(apt(&["install", "--no-install-recommends"]).args(packages))
+    command::run(&mut apt_get(&["update"]))?;
+    let install = ["install", "--no-install-recommends", "--no-remove"];
+    command::run(apt_get(&install).args(packages))
+}
+
+fn apt_get(arguments: &[&str]) -> Command {
+    let mut command = Command::new("apt-get");
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["-qq", "-y"])
+        .args(arguments);
+    command
 }

@@ -1,6 +1,10 @@
 //! The reaper over real parts.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use glimpse_registry::{
@@ -48,6 +52,36 @@ async fn the_reaper_removes_deleted_data_and_what_a_dead_process_left() {
     assert_eq!(rig.put(dead, "x").await.unwrap().status(), 204);
     reaper.step().await.unwrap();
     assert_eq!(bytes(rig.get(dead, &[]).await.unwrap()).await, "x");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_ends_also_where_nothing_else_happens() {
+    let rig = Rig::new();
+    let mut reaper = rig.reaper();
+    let id = rig.image().await;
+    let begin = Command::BeginUpload {
+        id,
+        upload: UploadId(1),
+        node: 2,
+        incarnation: 99,
+        store: "local".to_owned(),
+        reserve: 4,
+        quota: None,
+        lease_until: Timestamp(rig.app.registry.clock().0 + 200_000),
+    };
+    rig.app.registry.propose(begin).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let uploads = || {
+        let view = rig.app.registry.read_local().unwrap();
+        view.uploads(None, 1).unwrap().len()
+    };
+    assert_eq!(uploads(), 1);
+    while uploads() == 1 {
+        assert!(Instant::now() < deadline, "the upload of a dead node stays");
+        reaper.step().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(rig.put(id, "x").await.unwrap().status(), 204);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
