@@ -9,10 +9,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use glimpse_node::{clock::SystemClock, data_dir::DataDir};
 use glimpse_registry::{
     Registry,
     image::{Attributes, ImageId, Visibility},
 };
+use glimpse_replication::Clock as _;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -80,31 +82,20 @@ pub(crate) fn filled(options: &Options, count: usize) -> Result<PathBuf> {
     // A first start lays the directory out.
     let mut node = Glimpse::start(options, &data)?;
     node.process.stop();
-    fill(&data.join("registry"), count)?;
+    fill(&data, count)?;
     std::fs::write(done, b"")?;
     Ok(data)
-}
-
-struct SystemClock(std::time::Instant);
-
-impl glimpse_replication::Clock for SystemClock {
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
-    }
-    fn wall(&self) -> Duration {
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default()
-    }
 }
 
 /// Clients that wait for one group commit together.
 const FILLERS: usize = 256;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
-async fn fill(dir: &Path, count: usize) -> Result<()> {
+async fn fill(data: &Path, count: usize) -> Result<()> {
+    let clock = SystemClock::default();
+    let data = DataDir::open(data, clock.wall())?;
     let replication = glimpse_replication::Config {
-        raft_id: 1,
+        raft_id: data.identity().raft_id,
         tick: Duration::from_millis(100),
         election_ticks: 10,
         heartbeat_ticks: 1,
@@ -119,14 +110,14 @@ async fn fill(dir: &Path, count: usize) -> Result<()> {
         segment_bytes: 64 << 20,
     };
     let config = glimpse_registry::Config {
-        dir: dir.to_owned(),
+        dir: data.registry(),
         replication,
         dedup_entries: 10_000,
         upload_lease: Duration::from_secs(60),
         table_cache_bytes: 512 << 20,
         incarnation: uuid::Uuid::new_v4().as_u128(),
     };
-    let registry = Registry::open(config, Arc::new(SystemClock(std::time::Instant::now())))?;
+    let registry = Registry::open(config, Arc::new(clock))?;
     let mut running = JoinSet::new();
     for i in 0..count {
         if running.len() >= FILLERS {
@@ -154,7 +145,7 @@ const ALL_THREE: usize = 30;
 
 /// Image `i` of `count`: each of three marks is on one in ninety, all three on [`ALL_THREE`].
 fn attributes(i: usize, count: usize) -> Attributes {
-    let all = i % (count / ALL_THREE) == 0 && i / (count / ALL_THREE) < ALL_THREE;
+    let all = i.is_multiple_of(count / ALL_THREE) && i / (count / ALL_THREE) < ALL_THREE;
     let marked = |rest: usize| all || i % 90 == rest;
     let mut properties = BTreeMap::from([("architecture".to_owned(), Some("x86_64".to_owned()))]);
     if marked(1) {
@@ -165,7 +156,7 @@ fn attributes(i: usize, count: usize) -> Attributes {
     }
     Attributes {
         name: Some(format!("image-{i}")),
-        visibility: if i % 4 == 0 {
+        visibility: if i.is_multiple_of(4) {
             Visibility::Public
         } else {
             Visibility::Shared
