@@ -532,25 +532,50 @@ async fn a_pool_of_an_unknown_format_is_refused_untouched() {
         names.sort();
         names
     };
-    for (text, found) in [
-        ("glimpse cache pool 2\n", 2),
-        ("something else", 0),
-        ("", 0),
-    ] {
+    for text in ["glimpse cache pool 2\n", "glimpse cache pool 2"] {
         fs::remove_dir_all(&pool).unwrap();
         fs::create_dir(&pool).unwrap();
         fs::write(pool.join("FORMAT"), text).unwrap();
         let before = entries();
         let refused = Cache::open(config(dir.path(), 4)).map(drop);
-        assert_eq!(refused, Err(Error::Format { found, known: 1 }));
+        assert_eq!(refused, Err(Error::Format { found: 2, known: 1 }));
         assert_eq!(entries(), before);
     }
-    // Nor is a directory of something else taken.
-    fs::remove_file(pool.join("FORMAT")).unwrap();
+    // Nor is a directory of something else taken, whatever a file FORMAT in it says.
     fs::write(pool.join("thesis.txt"), "dear").unwrap();
-    let refused = Cache::open(config(dir.path(), 4)).map(drop);
-    assert_eq!(refused, Err(Error::Format { found: 0, known: 1 }));
-    assert_eq!(entries(), [pool.join("thesis.txt")]);
+    for text in [None, Some("ISO 216"), Some("")] {
+        fs::remove_file(pool.join("FORMAT")).unwrap();
+        if let Some(text) = text {
+            fs::write(pool.join("FORMAT"), text).unwrap();
+        }
+        let before = entries();
+        let refused = Cache::open(config(dir.path(), 4)).map(drop);
+        assert_eq!(refused, Err(Error::Format { found: 0, known: 1 }));
+        assert_eq!(entries(), before);
+        fs::write(pool.join("FORMAT"), "").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_pool_whose_format_is_damaged_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = dir.path().join("pool");
+    for text in [&b""[..], b"\xff\x00noise", b"glimpse cache p"] {
+        let cache = Cache::open(config(dir.path(), 4)).unwrap();
+        fill(&cache, 1).await;
+        drop(cache);
+        fs::write(pool.join("FORMAT"), text).unwrap();
+        let cache = Cache::open(config(dir.path(), 4)).unwrap();
+        assert_eq!(cache.stats().used_slots, 0);
+        fill(&cache, 1).await;
+        assert_eq!(cache.stats().used_slots, 1);
+        drop(cache);
+        assert!(
+            fs::read_to_string(pool.join("FORMAT"))
+                .unwrap()
+                .ends_with(" 1\n")
+        );
+    }
 }
 
 #[tokio::test]

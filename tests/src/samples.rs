@@ -105,10 +105,11 @@ pub fn good_vmdk() -> Vec<u8> {
     ))
 }
 
-/// A dynamic VHD: its footer's copy in front.
+/// A dynamic VHD: its footer's copy in front. Made as 512 KiB, grown to 1 MiB.
 pub fn vhd() -> Vec<u8> {
     let mut image = vec![0; 4096];
     image[0..8].copy_from_slice(b"conectix");
+    image[40..48].copy_from_slice(&524_288_u64.to_be_bytes());
     image[48..56].copy_from_slice(&1_048_576_u64.to_be_bytes());
     image
 }

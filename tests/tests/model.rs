@@ -41,6 +41,7 @@ async fn random_calls_answer_as_the_model_says() {
             .set("limits.image_member_quota", 2)
             .set("limits.user_storage_quota", "64KiB")
             .set("limits.api_limit_max", 7)
+            .set("limits.limit_param_default", 7)
             .start()
             .await;
         let clients: Vec<Client> = personas.iter().map(|who| node.client_of(who)).collect();

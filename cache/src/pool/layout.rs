@@ -26,31 +26,32 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Opens or makes the directory of a pool of `size` bytes. One of another format is refused
-    /// untouched, one in use (by a process, or by bytes that are still being read) as well.
+    /// Opens or makes the directory of a pool of `size` bytes. Refused untouched: a pool of another
+    /// format, a directory of something else, and a pool in use (by a process, or by bytes that are
+    /// still being read). A pool whose format cannot be told is made anew: it is worth only misses.
     pub(super) fn open(dir: PathBuf, size: u64) -> Result<Self, Error> {
         let disk = |error: io::Error| Error::disk("pool", &error);
-        let new = match fs::read_to_string(dir.join("FORMAT")) {
-            Ok(text) => {
-                let found = text.strip_prefix(FORMAT_LINE);
-                let found = found.and_then(|number| number.trim_end().parse().ok());
-                check_format(found.unwrap_or(0))?;
-                false
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                if !is_vacant(&dir).map_err(disk)? {
-                    check_format(0)?;
-                }
+        let known = match found_format(&dir).map_err(disk)? {
+            Found::Version(found) => {
+                check_format(found)?;
                 true
             }
-            Err(error) if error.kind() == ErrorKind::InvalidData => {
-                check_format(0).map(|()| false)?
+            Found::Nothing => false,
+            Found::Damaged => {
+                tracing::warn!(pool = %dir.display(), "the cache's FORMAT is damaged; starting with an empty pool");
+                false
             }
-            Err(error) => return Err(disk(error)),
+            Found::SomethingElse => {
+                return Err(Error::Format {
+                    found: 0,
+                    known: FORMAT,
+                });
+            }
         };
         fs::create_dir_all(dir.join("segments")).map_err(disk)?;
         let lock = lock(&dir.join("LOCK"))?;
-        if new {
+        if !known {
+            clear(&dir).map_err(disk)?;
             write_format(&dir).map_err(disk)?;
         }
         let slots = u32::try_from(size / u64::from(CHUNK_SIZE)).unwrap_or(u32::MAX);
@@ -108,25 +109,80 @@ fn check_format(found: u32) -> Result<(), Error> {
     Err(Error::Format { found, known })
 }
 
-/// Whether a pool may be made here: nothing is there, or what a first start that was cut off left.
-fn is_vacant(dir: &Path) -> io::Result<bool> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+/// What lies where the pool should be.
+enum Found {
+    /// A pool that names its format.
+    Version(u32),
+    /// A pool by its files, whose FORMAT is no such name.
+    Damaged,
+    /// Nothing, or what a first start that was cut off left.
+    Nothing,
+    /// Files that are none of a pool's.
+    SomethingElse,
+}
+
+fn found_format(dir: &Path) -> io::Result<Found> {
+    let named = match fs::read(dir.join("FORMAT")) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
+    let version = named
+        .as_deref()
+        .and_then(|bytes| std::str::from_utf8(bytes).ok()?.strip_prefix(FORMAT_LINE))
+        .and_then(|number| number.trim_end().parse().ok());
+    if let Some(version) = version {
+        return Ok(Found::Version(version));
+    }
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(error),
+    };
+    // Without a FORMAT, more than a first start leaves is not taken for a pool.
+    let damaged = named.is_some();
     for entry in entries {
         let entry = entry?;
         let ours = match entry.file_name().to_str() {
             Some("LOCK" | "FORMAT.tmp" | "lost+found") => true,
-            Some("segments") => fs::read_dir(entry.path())?.next().is_none(),
+            Some("FORMAT" | "index.redb") => damaged,
+            Some("segments") => only_segments(&entry.path(), damaged)?,
             _ => false,
         };
         if !ours {
+            return Ok(Found::SomethingElse);
+        }
+    }
+    Ok(if damaged {
+        Found::Damaged
+    } else {
+        Found::Nothing
+    })
+}
+
+/// Whether a directory holds nothing but files named as [`Layout::segment`] names them, if `any`
+/// are allowed.
+fn only_segments(dir: &Path, any: bool) -> io::Result<bool> {
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let name = name.as_encoded_bytes();
+        if !(any && name.len() == 8 && name.iter().all(u8::is_ascii_digit)) {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Removes what the pool held. The format is written after it, so that one that was cut off is
+/// taken up again.
+fn clear(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir.join("segments"))? {
+        fs::remove_file(entry?.path())?;
+    }
+    match fs::remove_file(dir.join("index.redb")) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn lock(path: &Path) -> Result<File, Error> {

@@ -1,11 +1,12 @@
 //! Request bodies: whether there is one, and JSON within a bound (image-api 1.1).
 
 use axum::body::Body;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
+use tokio::time::timeout;
 
-use crate::api::error::ApiError;
+use crate::{api::error::ApiError, config::Limits};
 
 /// Whether the request brings a body: a length above 0, or a transfer coding on a method that
 /// takes one.
@@ -22,24 +23,37 @@ pub(super) fn present(method: &Method, headers: &HeaderMap) -> bool {
 /// the client comes to read why instead of finding a closed connection.
 const DRAINED: usize = 8;
 
-/// The body as a JSON object or array of at most `limit` bytes.
+/// The body as a JSON object or array within `limits.json_body` and `limits.json_timeout`.
 ///
 /// # Errors
-/// 400 without a body or when it is no JSON, 413 above the limit, 408 when it breaks off.
-pub(super) async fn json(request: Request<Body>, limit: usize) -> Result<Value, ApiError> {
+/// 400 without a body or when it is no JSON, 413 above the limit, 408 when it breaks off or comes
+/// too slowly.
+pub(super) async fn json(request: Request<Body>, limits: &Limits) -> Result<Value, ApiError> {
     if !present(request.method(), request.headers()) {
         return Err(ApiError::bad_request("Body expected in request."));
     }
-    let mut body = request.into_body();
+    let read = read(request.into_body(), limits.json_body_bytes);
+    let bytes = match timeout(limits.json_timeout, read).await {
+        Ok(read) => read?,
+        Err(_) => return Err(incomplete("The request body did not arrive in time.")),
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(value @ (Value::Object(_) | Value::Array(_))) => Ok(value),
+        Ok(_) => Err(ApiError::bad_request(
+            "Unexpected body type. Expected list/dict.",
+        )),
+        Err(error) => Err(ApiError::bad_request(format!(
+            "Malformed JSON in request body: {error}"
+        ))),
+    }
+}
+
+async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::new();
     let mut length = 0_usize;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| {
-            ApiError::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "The request body ended before it was complete.",
-            )
-        })?;
+        let frame =
+            frame.map_err(|_| incomplete("The request body ended before it was complete."))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -55,27 +69,34 @@ pub(super) async fn json(request: Request<Body>, limit: usize) -> Result<Value, 
             "The request body is larger than {limit} bytes."
         )));
     }
-    match serde_json::from_slice(&bytes) {
-        Ok(value @ (Value::Object(_) | Value::Array(_))) => Ok(value),
-        Ok(_) => Err(ApiError::bad_request(
-            "Unexpected body type. Expected list/dict.",
-        )),
-        Err(error) => Err(ApiError::bad_request(format!(
-            "Malformed JSON in request body: {error}"
-        ))),
-    }
+    Ok(bytes)
+}
+
+/// 408. What follows of the body, if anything, is not waited for.
+fn incomplete(message: &str) -> ApiError {
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, message)
+        .with_header(header::CONNECTION, HeaderValue::from_static("close"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn limits(json_body_bytes: usize) -> Limits {
+        Limits {
+            json_body_bytes,
+            ..Limits::default()
+        }
+    }
 
     async fn read(body: &'static str, limit: usize) -> Result<Value, u16> {
         let request = Request::post("/")
             .header(header::CONTENT_LENGTH, body.len())
             .body(Body::from(body))
             .unwrap();
-        json(request, limit)
+        json(request, &limits(limit))
             .await
             .map_err(|error| error.status.as_u16())
     }
@@ -108,10 +129,16 @@ mod tests {
                 )))
                 .unwrap()
         };
-        let read = json(pieces(5), 11).await.unwrap();
+        let read = json(pieces(5), &limits(11)).await.unwrap();
         assert_eq!(read, serde_json::json!([1, 1, 1, 1, 1]));
-        assert_eq!(json(pieces(6), 11).await.unwrap_err().status, 413);
-        assert_eq!(json(pieces(1_000_000), 11).await.unwrap_err().status, 413);
+        assert_eq!(json(pieces(6), &limits(11)).await.unwrap_err().status, 413);
+        assert_eq!(
+            json(pieces(1_000_000), &limits(11))
+                .await
+                .unwrap_err()
+                .status,
+            413
+        );
     }
 
     #[tokio::test]
@@ -122,7 +149,26 @@ mod tests {
             .header(header::TRANSFER_ENCODING, "chunked")
             .body(Body::from_stream(cut))
             .unwrap();
-        assert_eq!(json(request, 11).await.unwrap_err().status, 408);
+        assert_eq!(json(request, &limits(11)).await.unwrap_err().status, 408);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_408_and_closes() {
+        let slow = futures_util::stream::pending::<Result<&str, std::io::Error>>();
+        let request = Request::post("/")
+            .header(header::TRANSFER_ENCODING, "chunked")
+            .body(Body::from_stream(slow))
+            .unwrap();
+        let limits = Limits {
+            json_timeout: Duration::from_millis(10),
+            ..limits(11)
+        };
+        let error = json(request, &limits).await.unwrap_err();
+        assert_eq!(error.status, 408);
+        assert_eq!(
+            error.headers,
+            [(header::CONNECTION, HeaderValue::from_static("close"))]
+        );
     }
 
     #[test]

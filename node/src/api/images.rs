@@ -61,7 +61,7 @@ pub(super) async fn create(
     base: &str,
 ) -> Result<Response, ApiError> {
     let config = &app.config;
-    let Value::Object(members) = body::json(request, config.limits.json_body_bytes).await? else {
+    let Value::Object(members) = body::json(request, &config.limits).await? else {
         return Err(ApiError::bad_request(
             "Request body must be a JSON object of image attributes.",
         ));
@@ -189,7 +189,7 @@ pub(super) async fn update(
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     let media = patch::MediaType::parse(content_type)?;
-    let document = body::json(request, app.config.limits.json_body_bytes).await?;
+    let document = body::json(request, &app.config.limits).await?;
     let changes = patch::parse(media, document, &app.config.image_format)?;
     let mut turn = None;
     for _ in 0..ATTEMPTS {

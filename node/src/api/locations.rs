@@ -40,8 +40,7 @@ pub(super) async fn add(
     id: &str,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    let Value::Object(members) = body::json(request, app.config.limits.json_body_bytes).await?
-    else {
+    let Value::Object(members) = body::json(request, &app.config.limits).await? else {
         return Err(ApiError::bad_request("A location must be a JSON object."));
     };
     check_body(&members).map_err(ApiError::bad_request)?;

@@ -203,7 +203,7 @@ async fn text(
     name: &str,
     expected: &str,
 ) -> Result<String, ApiError> {
-    let body = body::json(request, app.config.limits.json_body_bytes).await?;
+    let body = body::json(request, &app.config.limits).await?;
     let Value::Object(mut members) = body else {
         return Err(ApiError::bad_request(expected));
     };

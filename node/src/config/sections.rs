@@ -283,6 +283,9 @@ pub struct Limits {
     /// Bytes of a JSON body.
     #[serde(rename = "json_body", with = "values::size")]
     pub json_body_bytes: usize,
+    /// A JSON body that is not complete after so long is given up.
+    #[serde(with = "values::duration")]
+    pub json_timeout: Duration,
     /// Uploads at once.
     pub concurrent_uploads: usize,
     /// Downloads at once.
@@ -326,6 +329,7 @@ impl Default for Limits {
             limit_param_default: 25,
             max_request_id_length: 64,
             json_body_bytes: 1 << 20,
+            json_timeout: Duration::from_secs(30),
             concurrent_uploads: 64,
             concurrent_downloads: 1024,
             upload_idle_timeout: Duration::from_secs(60),

@@ -146,18 +146,33 @@ async fn an_upload_that_stands_still_is_cut_and_the_image_queued_again() {
 }
 
 #[tokio::test]
-async fn json_that_stands_still_is_cut() {
-    let node = Setup::new()
-        .set("limits.header_timeout", "1s")
-        .set("limits.upload_idle_timeout", "1s")
-        .start()
-        .await;
-    let mut connection = Raw::connect(&node.address()).await;
-    connection
-        .send("POST /v2/images HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{\"name\":")
-        .await;
-    assert!(connection.closes().await);
-    assert!(node.client().list_all("").await.is_empty());
+async fn json_that_stands_still_is_answered_408_and_closed() {
+    let node = Setup::new().set("limits.json_timeout", "1s").start().await;
+    let client = node.client();
+    let id = client.created(json!({})).await;
+    for head in [
+        "POST /v2/images HTTP/1.1\r\ncontent-length: 100".to_owned(),
+        "POST /v2/images HTTP/1.1\r\ntransfer-encoding: chunked".to_owned(),
+        format!(
+            "PATCH /v2/images/{id} HTTP/1.1\r\ncontent-length: 100\r\n\
+             content-type: application/openstack-images-v2.1-json-patch"
+        ),
+        format!("POST /v2/images/{id}/members HTTP/1.1\r\ncontent-length: 100"),
+    ] {
+        let mut connection = Raw::connect(&node.address()).await;
+        let chunk = if head.contains("chunked") {
+            "8\r\n"
+        } else {
+            ""
+        };
+        connection
+            .send(format!("{head}\r\nhost: a\r\n\r\n{chunk}{{\"name\":"))
+            .await;
+        let answer = connection.head().await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408"), "{head}: {answer}");
+        assert!(connection.closes().await);
+    }
+    assert_eq!(client.list_all("").await, [id]);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What an operator meets: start, refusals, the admin listener, logs, stopping.
 
+use std::collections::BTreeSet;
+
 use glimpse_tests::{Node, Raw, Setup, eventually, random_bytes};
 use serde_json::json;
 
@@ -243,13 +245,65 @@ async fn the_admin_listener_tells_life_readiness_and_metrics() {
     admin.get("/ready").await.expect(200);
     let answer = admin.get("/metrics").await.expect(200);
     let text = answer.text();
-    assert!(text.contains("# HELP http_requests"), "{text}");
-    assert!(text.contains("# TYPE http_requests"), "{text}");
+    assert!(text.ends_with("# EOF\n"), "{text}");
     admin.get("/nothing").await.expect(404);
     // The admin listener is no way into the API, nor the API one to it.
     admin.get("/v2/images").await.expect(404);
     let api = node.client().get("/metrics").await;
     assert!(!api.text().contains("# HELP"), "metrics on the API's port");
+}
+
+/// The names that `ops/METRICS.md` documents.
+fn documented() -> BTreeSet<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../ops/METRICS.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split('`').next().map(str::to_owned))
+        .collect()
+}
+
+#[tokio::test]
+async fn every_metric_that_is_shown_is_documented_and_the_other_way_round() {
+    let node = Setup::new()
+        .set("limits.concurrent_uploads", 1)
+        .set("limits.concurrent_downloads", 1)
+        .start()
+        .await;
+    let client = node.client();
+    // What has labels is shown once it has happened: a request, a refused up- and download.
+    let id = client.active(json!({}), random_bytes(32 * MIB, 1)).await;
+    let other = client.created(json!({})).await;
+    let mut upload = Raw::connect(&node.address()).await;
+    upload
+        .send(format!(
+            "PUT /v2/images/{other}/file HTTP/1.1\r\nhost: a\r\n\
+             content-type: application/octet-stream\r\ncontent-length: 1000000\r\n\r\nabc"
+        ))
+        .await;
+    let mut download = Raw::connect(&node.address()).await;
+    download
+        .send(format!(
+            "GET /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\r\n"
+        ))
+        .await;
+    assert!(download.head().await.unwrap().starts_with("HTTP/1.1 200"));
+    eventually("saving", async || {
+        (client.show(&other).await.expect(200).field("status") == "saving").then_some(())
+    })
+    .await;
+    let third = client.created(json!({})).await;
+    client.upload(&third, "x").await.expect(503);
+    client.download(&id).await.expect(503);
+    let text = node.admin().get("/metrics").await.expect(200).text();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let shown: BTreeSet<String> = types
+        .filter_map(|line| {
+            let (name, kind) = line.split_once(' ')?;
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            Some(format!("{name}{suffix}"))
+        })
+        .collect();
+    assert_eq!(shown, documented());
 }
 
 #[tokio::test]
@@ -297,13 +351,20 @@ async fn each_request_is_one_line_of_json_with_its_id() {
 #[tokio::test]
 async fn start_up_says_where_it_listens_where_data_lives_and_what_is_insecure() {
     let node = Node::start().await;
-    let log = node.log();
-    assert!(log.contains(&node.address()), "{log}");
-    assert!(
-        log.contains(&node.data().to_string_lossy().into_owned()),
-        "{log}"
-    );
-    assert!(log.to_lowercase().contains("auth"), "{log}");
+    // The log is written by a thread of its own, which may be behind.
+    let line = async |words: &[&str]| {
+        eventually(&words.join(", "), async || {
+            let log = node.log();
+            let mut lines = log.lines();
+            lines
+                .any(|line| words.iter().all(|word| line.contains(word)))
+                .then_some(())
+        })
+        .await;
+    };
+    let data = node.data().to_string_lossy().into_owned();
+    line(&["serving", &node.address(), &data]).await;
+    line(&["WARN", "auth.mode", "admin", "without a password"]).await;
 }
 
 #[tokio::test]

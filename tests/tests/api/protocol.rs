@@ -56,11 +56,12 @@ async fn options_is_answered_empty_and_an_unroutable_method_is_501() {
         .await
         .expect(200);
     assert!(answer.body.is_empty());
-    node.client()
-        .call("BREW", "/v2/images")
-        .send()
-        .await
-        .expect(501);
+    let brew = async |path: &str| node.client().call("BREW", path).send().await;
+    brew("/v2/nothing").await.expect(501);
+    brew("/v2/images/").await.expect(501);
+    // What has a resource has its list of methods.
+    let refused = brew("/v2/images").await.expect(405);
+    assert_eq!(refused.header("allow"), Some("GET, POST"));
 }
 
 #[tokio::test]
@@ -84,31 +85,55 @@ async fn a_body_where_none_belongs_is_refused() {
     let node = Node::start().await;
     let client = node.client();
     let id = client.created(json!({})).await;
+    let of_image = |rest: &str| format!("/v2/images/{id}{rest}");
     for (method, path) in [
-        ("GET", "/v2/images".to_owned()),
-        ("GET", format!("/v2/images/{id}")),
+        ("GET", of_image("")),
+        ("DELETE", of_image("")),
+        ("GET", of_image("/file")),
+        ("GET", of_image("/tasks")),
+        ("POST", of_image("/actions/deactivate")),
+        ("POST", of_image("/actions/reactivate")),
+        ("PUT", of_image("/tags/blue")),
+        ("DELETE", of_image("/tags/blue")),
+        ("GET", of_image("/members")),
+        ("GET", of_image("/members/p")),
+        ("DELETE", of_image("/members/p")),
+        ("DELETE", format!("/v2/stores/local/{id}")),
         ("GET", "/v2/schemas/image".to_owned()),
-        ("DELETE", format!("/v2/images/{id}")),
-        ("POST", format!("/v2/images/{id}/actions/deactivate")),
-        ("PUT", format!("/v2/images/{id}/tags/blue")),
-        ("DELETE", format!("/v2/images/{id}/tags/blue")),
+        ("GET", "/v2/schemas/images".to_owned()),
+        ("GET", "/v2/schemas/member".to_owned()),
+        ("GET", "/v2/schemas/members".to_owned()),
+        ("GET", "/v2/info/import".to_owned()),
+        ("GET", "/v2/info/stores".to_owned()),
+        ("GET", "/v2/info/stores/detail".to_owned()),
     ] {
-        client
-            .call(method, &path)
-            .body("surprise")
-            .send()
-            .await
-            .expect(400);
+        let call = || client.call(method, &path);
+        call().body("surprise").send().await.expect(400);
+        if matches!(method, "POST" | "PUT") {
+            let chunked = futures_util::stream::iter([bytes::Bytes::from_static(b"surprise")]);
+            call().stream(chunked).send().await.expect(400);
+        }
     }
-    let chunked = futures_util::stream::iter([bytes::Bytes::from_static(b"surprise")]);
-    let path = format!("/v2/images/{id}/actions/deactivate");
-    client
-        .call("POST", &path)
-        .stream(chunked)
-        .send()
-        .await
-        .expect(400);
-    client.show(&id).await.expect(200);
+    let image = client.show(&id).await.expect(200).json();
+    assert_eq!(
+        (&image["status"], &image["tags"]),
+        (&json!("queued"), &json!([]))
+    );
+}
+
+/// The list takes one and does not look at it, as the reference's route table has it.
+#[tokio::test]
+async fn a_body_where_it_does_no_harm_is_ignored() {
+    let node = Node::start().await;
+    let client = node.client();
+    let id = client.created(json!({})).await;
+    for path in ["/v2/images", "/v2/info/usage"] {
+        for _ in 0..2 {
+            let answer = client.call("GET", path).body("surprise").send().await;
+            answer.expect(200);
+        }
+    }
+    assert_eq!(client.list_all("").await, [id]);
 }
 
 #[tokio::test]

@@ -100,7 +100,7 @@ async fn concurrent_uploads_never_overshoot_the_quota() {
     let quota = 8 * MIB as u64;
     let node = Setup::trusted()
         .set("limits.user_storage_quota", "8MiB")
-        .set("limits.reserve_step", "256KiB")
+        .set("limits.reserve_step", "1MiB")
         .start()
         .await;
     let client = node.client_of(&Persona::member("alpha"));

@@ -89,6 +89,8 @@ async fn every_advertised_minor_version_serves_and_others_get_the_choices() {
         "/v3",
         "/v2.99/images",
         "/images",
+        "/v2.14/images",
+        "/v2.16/images",
         "/v2.18/images",
         "/v20/images",
     ] {

@@ -84,14 +84,33 @@ async fn shared_is_for_its_members_whatever_they_decided() {
     other.list("member_status=maybe").await.expect(400);
 }
 
+/// It passes the look-up whatever its visibility (image-api 4.3); then the rule `get_image` asks for
+/// a visibility that is for others, since nobody is its owner (4.2).
 #[tokio::test]
-async fn an_image_without_owner_is_for_all() {
-    let (_node, _owner, other, admin) = trusted().await;
-    let id = admin
-        .active(json!({"owner": null, "visibility": "private"}), "x")
-        .await;
-    assert_eq!(other.show(&id).await.status, 200);
-    assert!(lists(&other, &id, "").await);
+async fn an_image_without_owner_is_for_all_but_where_it_is_private() {
+    let (node, _owner, other, admin) = trusted().await;
+    let nobody = node.client_of(&Persona::nobody("beta"));
+    for (visibility, wanted) in [
+        ("public", (200, 200, true)),
+        ("shared", (200, 200, true)),
+        ("community", (200, 200, false)),
+        ("private", (404, 404, false)),
+    ] {
+        let id = admin
+            .active(json!({"owner": null, "visibility": visibility}), "x")
+            .await;
+        assert_eq!(seen(&other, &id).await, wanted, "{visibility}");
+        assert_eq!(seen(&admin, &id).await.0, 200, "{visibility}");
+        nobody.show(&id).await.expect(404);
+        other
+            .replace(&id, "name", json!("mine"))
+            .await
+            .expect(if wanted.0 == 200 { 403 } else { 404 });
+        other
+            .remove(&id)
+            .await
+            .expect(if wanted.0 == 200 { 403 } else { 404 });
+    }
 }
 
 #[tokio::test]

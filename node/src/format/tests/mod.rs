@@ -87,7 +87,8 @@ fn qed() -> Vec<u8> {
 fn vhd() -> Vec<u8> {
     let mut data = vec![0; 2048];
     put(&mut data, 0, b"conectix");
-    put(&mut data, 40, &(3u64 << 20).to_be_bytes());
+    put(&mut data, 40, &(2u64 << 20).to_be_bytes());
+    put(&mut data, 48, &(3u64 << 20).to_be_bytes());
     data
 }
 
