@@ -144,7 +144,11 @@ impl<O: Send + 'static> Handle<O> {
     /// whoever waits shares one round). Returns the index applied.
     pub async fn read_index(&self) -> Result<LogIndex, Unavailable> {
         let (answer, answered) = oneshot::channel();
-        self.0.shared.inbox.read(answer)?;
+        if let Some(wake) = self.0.shared.inbox.read(answer)? {
+            // Everyone who is ready to run now may come along: one wake-up and one round for all.
+            tokio::task::yield_now().await;
+            drop(wake);
+        }
         self.wait(answered).await
     }
 

@@ -55,6 +55,15 @@ pub(crate) struct Inbox<O> {
     bound: usize,
 }
 
+/// The duty to wake the thread.
+pub(crate) struct Wake<'i, O>(&'i Inbox<O>);
+
+impl<O> Drop for Wake<'_, O> {
+    fn drop(&mut self) {
+        self.0.filled.notify_one();
+    }
+}
+
 impl<O> Inbox<O> {
     /// At most `bound` proposals and reads together.
     pub(crate) fn new(bound: usize) -> Self {
@@ -69,7 +78,8 @@ impl<O> Inbox<O> {
         }
     }
 
-    fn put(&self, put: impl FnOnce(&mut Input<O>)) -> Result<(), Unavailable> {
+    /// Puts something in without waking the thread.
+    fn put<T>(&self, put: impl FnOnce(&mut Input<O>) -> T) -> Result<T, Unavailable> {
         let mut state = self.state.lock();
         if let Some(why) = &state.closed {
             return Err(Unavailable::Stopped(why.clone()));
@@ -77,18 +87,26 @@ impl<O> Inbox<O> {
         if state.input.waiting().saturating_add(state.inside) >= self.bound {
             return Err(Unavailable::Overloaded);
         }
-        put(&mut state.input);
-        drop(state);
+        Ok(put(&mut state.input))
+    }
+
+    pub(crate) fn propose(&self, command: Bytes, answer: Answer<O>) -> Result<(), Unavailable> {
+        self.put(|input| input.proposals.push((command, answer)))?;
         self.filled.notify_one();
         Ok(())
     }
 
-    pub(crate) fn propose(&self, command: Bytes, answer: Answer<O>) -> Result<(), Unavailable> {
-        self.put(|input| input.proposals.push((command, answer)))
-    }
-
-    pub(crate) fn read(&self, answer: Answer<LogIndex>) -> Result<(), Unavailable> {
-        self.put(|input| input.reads.push(answer))
+    /// Puts a read in. The one that comes first is given the duty to wake the thread, and may let
+    /// others come before it does: dropping it wakes.
+    pub(crate) fn read(
+        &self,
+        answer: Answer<LogIndex>,
+    ) -> Result<Option<Wake<'_, O>>, Unavailable> {
+        let first = self.put(|input| {
+            input.reads.push(answer);
+            input.reads.len() == 1
+        })?;
+        Ok(first.then_some(Wake(self)))
     }
 
     /// Takes a peer's message, or drops it.
