@@ -4,6 +4,7 @@ Arguments: base URL of the node, a folder for files.
 """
 
 import os
+import pty
 import subprocess
 import sys
 
@@ -43,7 +44,12 @@ def main():
             with open(path, "rb") as file:
                 image_id = fields(run(*create, stdin=file))["id"]
         elif how == "two steps":
-            image_id = fields(run(*create))["id"]
+            # Anything but a terminal would be taken for the data.
+            terminal, keyboard = pty.openpty()
+            image_id = fields(run(*create, stdin=keyboard))["id"]
+            os.close(terminal)
+            os.close(keyboard)
+            assert fields(run("image-show", image_id))["status"] == "queued"
             run("image-upload", "--file", path, "--size", str(size), image_id)
         else:
             image_id = fields(run(*create, "--file", path))["id"]

@@ -33,6 +33,12 @@ impl Raw {
         self.stream.write_all(bytes.as_ref()).await.is_ok() && self.stream.flush().await.is_ok()
     }
 
+    /// Says that no more will be sent.
+    pub async fn end(&mut self) {
+        // The other side may have closed before.
+        self.stream.shutdown().await.ok();
+    }
+
     /// Reads until the head of an answer is complete; `None` when the connection ends before.
     pub async fn head(&mut self) -> Option<String> {
         loop {

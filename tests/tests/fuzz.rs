@@ -475,6 +475,7 @@ async fn fuzz_of_the_wire() {
         "content-type: application/octet-stream\r\n",
     ];
     let mut budget = Budget::new();
+    let mut heard = 0;
     while budget.is_left() {
         let mut connection = Raw::connect(&node.address()).await;
         let mut request = if budget.random.one_in(2) {
@@ -486,10 +487,25 @@ async fn fuzz_of_the_wire() {
             request.push_str(pieces[budget.random.below(pieces.len())]);
         }
         connection.send(&request).await;
-        drop(connection);
+        // Some leave at once; the others hear what the node makes of it.
+        if budget.random.one_in(4) {
+            continue;
+        }
+        connection.end().await;
+        let answers = connection.rest().await;
+        let text = String::from_utf8_lossy(&answers);
+        assert!(
+            answers.is_empty() || text.starts_with("HTTP/1."),
+            "{request:?}: {text:?}"
+        );
+        for line in text.lines().filter(|line| line.starts_with("HTTP/1.1 5")) {
+            panic!("{request:?}: {line}");
+        }
+        heard += usize::from(!answers.is_empty());
     }
     well(&client, &id).await;
     assert!(node.is_running());
+    assert!(heard > 10, "hardly any request was answered");
 }
 
 async fn well(client: &Client, id: &str) {
