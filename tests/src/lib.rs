@@ -6,6 +6,7 @@
 
 mod answer;
 mod client;
+mod command;
 mod data;
 mod node;
 mod persona;
@@ -14,6 +15,7 @@ pub mod samples;
 
 pub use answer::Answer;
 pub use client::{Call, Client, PATCH_V20, PATCH_V21};
+pub use command::{Output, glimpse};
 pub use data::{Random, md5_hex, random_bytes, sha512_hex};
 pub use node::{Node, Refusal, Setup, eventually};
 pub use persona::Persona;

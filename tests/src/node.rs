@@ -419,7 +419,7 @@ where
     }
 }
 
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let Some(path) = std::env::var_os("GLIMPSE_BIN") else {
         panic!(
             "GLIMPSE_BIN is not set: it names the glimpse binary under test. \
@@ -443,13 +443,7 @@ fn command(setup: &Setup, config: &Path, log: &Path) -> Command {
         .expect("a log");
     let mut words = setup.program.clone();
     words.push(binary().to_string_lossy().into_owned());
-    let mut command = Command::new(&words[0]);
-    // The harness's own variables would be refused as unknown overrides of keys.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("GLIMPSE_") {
-            command.env_remove(name);
-        }
-    }
+    let mut command = clean(Command::new(&words[0]));
     command
         .args(&words[1..])
         .args(["serve", "--config"])
@@ -467,6 +461,16 @@ fn command(setup: &Setup, config: &Path, log: &Path) -> Command {
         // A test that is interrupted from the terminal must not leave half its nodes alive, nor
         // must the terminal's signals reach nodes whose death the test wants to time itself.
         .process_group(0);
+    command
+}
+
+/// The harness's own variables would be refused as unknown overrides of keys.
+pub(crate) fn clean(mut command: Command) -> Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GLIMPSE_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

@@ -62,6 +62,55 @@ async fn the_answer_says_where_the_image_is_and_which_stores_there_are() {
 }
 
 #[tokio::test]
+async fn the_location_is_below_the_host_that_was_asked_or_the_public_endpoint() {
+    let node = Node::start().await;
+    let client = node.client().with("host", "images.example.org:99");
+    let answer = client.create(json!({})).await.expect(201);
+    let path = format!("/v2/images/{}", answer.field("id"));
+    let location = format!("http://images.example.org:99{path}");
+    assert_eq!(answer.header("location"), Some(location.as_str()));
+    // Links within a body name no host.
+    assert_eq!(answer.field("self"), path);
+    let node = Setup::new()
+        .set("api.public_endpoint", "https://images.example.org/base/")
+        .start()
+        .await;
+    let client = node.client().with("host", "elsewhere.example.org");
+    let answer = client.create(json!({})).await.expect(201);
+    let path = format!("/v2/images/{}", answer.field("id"));
+    let location = format!("https://images.example.org/base{path}");
+    assert_eq!(answer.header("location"), Some(location.as_str()));
+    assert_eq!(answer.field("file"), format!("{path}/file"));
+}
+
+/// Of the properties in the operator's schema some may be null and some are ids; others are text.
+#[tokio::test]
+async fn properties_of_the_schema_follow_it() {
+    let node = Node::start().await;
+    let client = node.client();
+    let kernel = "11111111-2222-3333-4444-555555555555";
+    let image = client
+        .create(json!({"kernel_id": null, "ramdisk_id": kernel, "os_distro": "debian"}))
+        .await
+        .expect(201)
+        .json();
+    assert_eq!(image["kernel_id"], Value::Null);
+    assert_eq!(image["ramdisk_id"], kernel);
+    let id = image["id"].as_str().unwrap();
+    let replaced = client.replace(id, "kernel_id", json!(kernel)).await;
+    assert_eq!(replaced.expect(200).field("kernel_id"), kernel);
+    for body in [
+        json!({"kernel_id": "vmlinuz"}),
+        json!({"kernel_id": 7}),
+        json!({"os_distro": null}),
+        json!({"architecture": 64}),
+    ] {
+        let answer = client.create(body.clone()).await;
+        assert_eq!(answer.status, 400, "{body}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn what_the_client_sets_is_kept_and_shown() {
     let node = Node::start().await;
     let body = json!({

@@ -1,7 +1,7 @@
 //! `GET` and `HEAD /v2/images/{id}/file` (image-api 1.4, RFC 9110 13 and 14).
 
 use bytes::Bytes;
-use glimpse_tests::{Client, Node, Random, exchange, md5_hex, random_bytes};
+use glimpse_tests::{Client, Node, Persona, Random, Setup, exchange, md5_hex, random_bytes};
 use serde_json::json;
 
 const MIB: usize = 1 << 20;
@@ -117,6 +117,22 @@ async fn several_ranges_are_400() {
     let node = Node::start().await;
     let (client, id, _) = image(&node, 100).await;
     client.range(&id, "bytes=0-1,5-6").await.expect(400);
+}
+
+#[tokio::test]
+async fn a_store_may_be_preferred_if_it_exists() {
+    let node = Setup::trusted().more_stores("second").start().await;
+    let client = node.client_of(&Persona::member("alpha"));
+    let id = client.active(json!({}), "bytes").await;
+    for names in ["local", "second,local", "second", "", "local%2Csecond"] {
+        let path = format!("/v2/images/{id}/file?prefer={names}");
+        let answer = client.get(&path).await.expect(200);
+        assert_eq!(answer.text(), "bytes", "{names}");
+    }
+    for names in ["third", "local,third"] {
+        let path = format!("/v2/images/{id}/file?prefer={names}");
+        client.get(&path).await.expect(400);
+    }
 }
 
 #[tokio::test]

@@ -78,6 +78,80 @@ async fn a_mismatch_is_415_leaves_nothing_and_the_right_data_is_taken_after() {
 }
 
 #[tokio::test]
+async fn data_that_is_two_formats_is_refused_but_for_an_iso_that_boots_as_a_disk() {
+    let node = Node::start().await;
+    let client = node.client();
+    let with_iso = |mut data: Vec<u8>| {
+        data.resize(data.len().max(samples::iso().len()), 0);
+        data[32_768..34_816].copy_from_slice(&samples::iso()[32_768..34_816]);
+        data
+    };
+    let with_partitions = |mut data: Vec<u8>| {
+        data[446..512].copy_from_slice(&samples::gpt(0, 1)[446..512]);
+        data
+    };
+    let hybrid = with_iso(samples::gpt(0, 1));
+    for (declared, status) in [("iso", 204), ("raw", 204), ("qcow2", 415), ("vmdk", 415)] {
+        let found = upload_as(&client, declared, hybrid.clone()).await.1;
+        assert_eq!(found, status, "iso and gpt as {declared}");
+    }
+    for (what, data) in [
+        ("qcow2 and iso", with_iso(samples::qcow2(1 << 20))),
+        ("vdi and iso", with_iso(samples::vdi())),
+        ("qcow2 and gpt", with_partitions(samples::qcow2(1 << 20))),
+        (
+            "qcow2, iso and gpt",
+            with_partitions(with_iso(samples::qcow2(1 << 20))),
+        ),
+    ] {
+        for declared in ["raw", "iso", "qcow2", "vdi", "ami"] {
+            let (id, status) = upload_as(&client, declared, data.clone()).await;
+            assert_eq!(status, 415, "{what} as {declared}");
+            client.download(&id).await.expect(204);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_inspected_passes_as_plain_bytes_only() {
+    let node = Node::start().await;
+    let client = node.client();
+    for declared in ["ami", "aki", "ari", "ploop"] {
+        let plain = upload_as(&client, declared, vec![7; 70_000]).await.1;
+        assert_eq!(plain, 204, "{declared}");
+        for (what, data) in [
+            ("qcow2", samples::qcow2(1 << 20)),
+            ("vmdk", samples::good_vmdk()),
+            ("vhd", samples::vhd()),
+            ("iso", samples::iso()),
+        ] {
+            let status = upload_as(&client, declared, data).await.1;
+            assert_eq!(status, 415, "{what} as {declared}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_check_of_partition_tables_can_be_waived_by_name() {
+    let checks = vec![toml::Value::from("mbr")];
+    let node = Setup::new()
+        .set("image_format.gpt_safety_checks_nonfatal", checks)
+        .start()
+        .await;
+    let client = node.client();
+    assert_eq!(
+        upload_as(&client, "raw", samples::gpt(0x13, 1)).await.1,
+        204
+    );
+    assert_eq!(
+        upload_as(&client, "raw", samples::qcow2_with_backing_file())
+            .await
+            .1,
+        415
+    );
+}
+
+#[tokio::test]
 async fn a_clean_image_may_be_declared_raw_and_counts_as_raw() {
     let node = Node::start().await;
     let client = node.client();

@@ -3,6 +3,7 @@
 
 mod actions;
 mod advisories;
+mod commands;
 mod create;
 mod delete;
 mod download;
@@ -19,6 +20,7 @@ mod quotas;
 mod schemas;
 mod show;
 mod tags;
+mod unconfigured;
 mod upload;
 mod versions;
 mod visibility;

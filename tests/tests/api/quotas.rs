@@ -67,6 +67,27 @@ async fn an_image_over_the_cap_is_413_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_quota_below_zero_is_none() {
+    let node = Setup::new()
+        .set("limits.image_tag_quota", -1)
+        .set("limits.image_property_quota", -1)
+        .set("limits.image_member_quota", -1)
+        .start()
+        .await;
+    let client = node.client();
+    let mut image = json!({});
+    for number in 0..200 {
+        image[format!("p{number}")] = json!("x");
+    }
+    image["tags"] = (0..200).map(|number| format!("t{number}")).collect();
+    let id = client.created(image).await;
+    for number in 0..130 {
+        client.share(&id, &format!("m{number}")).await.expect(200);
+    }
+    client.tag(&id, "one-more").await.expect(204);
+}
+
+#[tokio::test]
 async fn the_quota_counts_an_owners_images_and_forgets_deleted_ones() {
     let node = Setup::trusted()
         .set("limits.user_storage_quota", "3MiB")
