@@ -18,7 +18,7 @@ pub(crate) fn run(workspace: &Workspace, _budget: Budget) -> Result<Outcome, Str
         .args(["--nocapture", "--skip", "qemu_"])
         .env("GLIMPSE_CLIENTS", programs)
         .env("GLIMPSE_CLIENT_SCRIPTS", workspace.path("tests/clients"));
-    command::run_tests(&mut walks, 3)?;
+    command::run_tests(&mut walks, 3, &[])?;
 
     let path = match tools::qemu(workspace) {
         Ok(path) => path,
@@ -28,13 +28,13 @@ pub(crate) fn run(workspace: &Workspace, _budget: Budget) -> Result<Outcome, Str
     reads
         .args(["--test", "clients", "qemu_", "--", "--include-ignored"])
         .env("PATH", &path);
-    command::run_tests(&mut reads, 1)?;
+    command::run_tests(&mut reads, 1, &[])?;
     // The format inspector on what QEMU really writes.
     let mut formats = workspace.cargo();
     formats
         .args(["test", "--package", "glimpse-node", "--lib"])
         .args(["format::tests::qemu", "--", "--include-ignored"])
         .env("PATH", &path);
-    command::run_tests(&mut formats, 1)?;
+    command::run_tests(&mut formats, 1, &[])?;
     Ok(Outcome::Passed)
 }

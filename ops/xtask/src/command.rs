@@ -19,9 +19,14 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// Runs `cargo test`; an error also when fewer tests passed than `at_least`: a choice of tests by
-/// name that matches none would else pass for ever.
-pub(crate) fn run_tests(command: &mut Command, at_least: usize) -> Result<(), String> {
+/// Runs `cargo test`; an error also when fewer tests passed than `at_least`, or when one of the
+/// `parts` is in the name of none: a choice of tests by name that matches none would else pass for
+/// ever.
+pub(crate) fn run_tests(
+    command: &mut Command,
+    at_least: usize,
+    parts: &[&str],
+) -> Result<(), String> {
     println!("+ {}", line(command));
     let mut child = command
         .stdin(Stdio::null())
@@ -29,10 +34,14 @@ pub(crate) fn run_tests(command: &mut Command, at_least: usize) -> Result<(), St
         .spawn()
         .map_err(|error| format!("cannot start {}: {error}", name(command)))?;
     let mut passed = 0;
+    let mut unseen = parts.to_vec();
     if let Some(stdout) = child.stdout.take() {
         for text in BufReader::new(stdout).lines().map_while(Result::ok) {
             println!("{text}");
             passed += passed_in(&text);
+            if text.starts_with("test ") {
+                unseen.retain(|part| !text.contains(part));
+            }
         }
     }
     let status = child
@@ -45,6 +54,9 @@ pub(crate) fn run_tests(command: &mut Command, at_least: usize) -> Result<(), St
         return Err(format!(
             "{passed} tests ran where at least {at_least} should"
         ));
+    }
+    if !unseen.is_empty() {
+        return Err(format!("no test is named after {}", unseen.join(", ")));
     }
     Ok(())
 }

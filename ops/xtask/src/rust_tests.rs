@@ -26,7 +26,8 @@ const PROPERTIES: &[&str] = &[
     "image_view",
     "list_query",
     "location",
-    "manifest",
+    "manifest::",
+    "manifests::",
     "new_image",
     "patch",
     "policy::tests::language",
@@ -39,7 +40,11 @@ const POWER_CUTS: &[&str] = &["power_cut", "crash", "a_cut_at_any", "cuts_again"
 
 /// Tests inside the crates, documentation examples included.
 pub(crate) fn unit(workspace: &Workspace, _budget: Budget) -> Result<Outcome, String> {
-    command::run_tests(crates(workspace).args(["--package", "glimpse-xtask"]), 200)?;
+    command::run_tests(
+        crates(workspace).args(["--package", "glimpse-xtask"]),
+        200,
+        &[],
+    )?;
     Ok(Outcome::Passed)
 }
 
@@ -50,12 +55,12 @@ pub(crate) fn api(workspace: &Workspace, budget: Budget) -> Result<Outcome, Stri
     // Many of these wait for a time limit to pass, so more of them than cores may run.
     let mut api = black_box(workspace);
     api.args(["--lib", "--test", "api", "--", "--test-threads", "8"]);
-    command::run_tests(&mut api, 150)?;
+    command::run_tests(&mut api, 150, &[])?;
     let mut model = black_box(workspace);
     model
         .args(["--test", "model", "--", "--nocapture"])
         .env("GLIMPSE_MODEL_ROUNDS", rounds);
-    command::run_tests(&mut model, 1)?;
+    command::run_tests(&mut model, 1, &[])?;
     Ok(Outcome::Passed)
 }
 
@@ -71,12 +76,12 @@ pub(crate) fn crash(workspace: &Workspace, budget: Budget) -> Result<Outcome, St
     kills
         .args(["--test", "crash", "--", "--nocapture"])
         .env("GLIMPSE_KILL_ROUNDS", rounds);
-    command::run_tests(&mut kills, 1)?;
+    command::run_tests(&mut kills, 1, &[])?;
     let mut cuts = crates(workspace);
     cuts.args(["--lib", "--tests", "--"])
         .args(POWER_CUTS)
         .env("GLIMPSE_CRASH_POINTS", points);
-    command::run_tests(&mut cuts, 5)?;
+    command::run_tests(&mut cuts, 5, POWER_CUTS)?;
     Ok(Outcome::Passed)
 }
 
@@ -93,12 +98,12 @@ pub(crate) fn fuzz(workspace: &Workspace, budget: Budget) -> Result<Outcome, Str
         .args(["--lib", "--tests", "--"])
         .args(PROPERTIES)
         .env("PROPTEST_CASES", cases);
-    command::run_tests(&mut properties, 30)?;
+    command::run_tests(&mut properties, 100, PROPERTIES)?;
     let mut requests = black_box(workspace);
     requests
         .args(["--test", "fuzz", "--", "--nocapture"])
         .env("GLIMPSE_FUZZ_SECONDS", seconds);
-    command::run_tests(&mut requests, 5)?;
+    command::run_tests(&mut requests, 5, &[])?;
     Ok(Outcome::Passed)
 }
 

@@ -24,6 +24,6 @@ pub(crate) fn full_disk(workspace: &Workspace, _budget: Budget) -> Result<Outcom
         "--include-ignored",
         "--nocapture",
     ]);
-    command::run_tests(&mut full, 2)?;
+    command::run_tests(&mut full, 2, &[])?;
     Ok(Outcome::Passed)
 }
