@@ -12,7 +12,7 @@ mod step;
 use glimpse_tests::{Client, Node, Persona, Random, Setup, eventually};
 use rules::Rules;
 use serde_json::Value;
-use step::Step;
+use step::{Listing, Step};
 
 /// Names that images get, few so that steps meet each other.
 const PROJECTS: [&str; 3] = ["alpha", "beta", "gamma"];
@@ -100,8 +100,19 @@ async fn restart(node: &mut Node, random: &mut Random) {
 /// At the end: every image as every persona, shown and listed and its bytes.
 async fn everything(clients: &[Client], personas: &[Persona], rules: &Rules) {
     for (client, who) in clients.iter().zip(personas) {
-        let listed = client.list_all("sort=id:asc&limit=3").await;
-        assert_eq!(listed, rules.listed(who, None), "{}", who.user);
+        for (sort, query) in [
+            (None, "limit=3"),
+            (Some(("id", true)), "sort=id:asc&limit=3"),
+            (Some(("name", true)), "sort=name:asc&limit=2"),
+            (Some(("size", false)), "sort=size&limit=5"),
+        ] {
+            let listing = Listing {
+                sort,
+                ..Listing::default()
+            };
+            let listed = client.list_all(query).await;
+            assert_eq!(listed, rules.listed(who, &listing), "{} {query}", who.user);
+        }
         for id in rules.ids() {
             let shown = client.show(&id).await;
             let Some(image) = rules.visible(who, &id) else {

@@ -4,12 +4,15 @@
 //! an expectation is a set of statuses. A change is prepared by [`Rules::apply`] and taken over by
 //! [`Rules::learn`] when the node said that it happened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use glimpse_tests::{Answer, Persona, md5_hex, sha512_hex};
 use serde_json::{Value, json};
 
-use crate::step::{Operation, Step};
+use crate::step::{Listing, Operation, Step};
 
 const TAG_QUOTA: usize = 4;
 const PROPERTY_QUOTA: usize = 3;
@@ -155,7 +158,7 @@ impl Rules {
         self.pending = None;
         match step {
             Step::Create { body } => self.create(who, body),
-            Step::List { filter, limit } => self.list(who, filter.as_ref(), *limit),
+            Step::List(listing) => self.list(who, listing),
             Step::Show { id }
             | Step::Patch { id, .. }
             | Step::Delete { id }
@@ -279,7 +282,7 @@ impl Rules {
                 image.status = "active";
                 answered(204, Body::Any)
             }
-            Step::Create { .. } | Step::List { .. } => unreachable!("names no image"),
+            Step::Create { .. } | Step::List(_) => unreachable!("names no image"),
         };
         if wanted
             .statuses
@@ -327,25 +330,27 @@ impl Rules {
         answered(204, Body::Any)
     }
 
-    fn list(&self, who: &Persona, filter: Option<&(String, String)>, limit: usize) -> Wanted {
-        let mut ids = self.listed(who, filter);
-        let limit = limit.min(PAGE);
+    fn list(&self, who: &Persona, listing: &Listing) -> Wanted {
+        let mut ids = self.listed(who, listing);
+        if let Some(marker) = &listing.marker {
+            let Some(marker) = self.visible(who, marker) else {
+                return refused(&[400]);
+            };
+            // The filter may leave it out: it marks its place all the same.
+            ids.retain(|id| self.order_of(listing, &self.images[id], marker).is_gt());
+        }
+        let limit = listing.limit.min(PAGE);
         // A page that is full has a next one, even if that one is empty.
         let next = limit > 0 && ids.len() >= limit;
         ids.truncate(limit);
         answered(200, Body::Ids { ids, next })
     }
 
-    /// Ids of a whole listing in the order of ids.
-    pub(crate) fn listed(&self, who: &Persona, filter: Option<&(String, String)>) -> Vec<String> {
-        let (key, value) = filter.map_or(("", ""), |(key, value)| (key.as_str(), value.as_str()));
-        let member_status = if key == "member_status" {
-            value
-        } else {
-            "accepted"
-        };
-        let visibility = if key == "visibility" { value } else { "" };
-        let hidden = key == "os_hidden" && value == "true";
+    /// Ids of a whole listing, whatever its marker and limit.
+    pub(crate) fn listed(&self, who: &Persona, listing: &Listing) -> Vec<String> {
+        let member_status = listing.asked("member_status").unwrap_or("accepted");
+        let visibility = listing.asked("visibility").unwrap_or_default();
+        let hidden = listing.asked("os_hidden") == Some("true");
         let listed = self.images.values().filter(|image| {
             let own = image.owner == who.project;
             let shared = image.visibility == "shared"
@@ -361,19 +366,49 @@ impl Rules {
                 "all" => true,
                 one => image.visibility == one,
             };
-            of_visibility && image.os_hidden == hidden && matches(image, key, value)
+            let mut filters = listing.filters.iter();
+            of_visibility
+                && image.os_hidden == hidden
+                && filters.all(|(key, value)| matches(image, key, value))
         });
-        listed.map(|image| image.id.clone()).collect()
+        let mut images: Vec<&Image> = listed.collect();
+        images.sort_by(|one, other| self.order_of(listing, one, other));
+        images.into_iter().map(|image| image.id.clone()).collect()
+    }
+
+    /// How two images stand to each other. Among equals creation decides, in the direction that one
+    /// key was asked for.
+    fn order_of(&self, listing: &Listing, one: &Image, other: &Image) -> Ordering {
+        let row = |image: &Image| self.order.iter().position(|id| *id == image.id);
+        let (key, ascending) = listing.sort.unwrap_or(("created_at", false));
+        let order = match key {
+            "id" => one.id.cmp(&other.id),
+            "name" => one.name.as_str().cmp(&other.name.as_str()),
+            "status" => one.status.cmp(other.status),
+            "size" => {
+                let size = |image: &Image| image.data.as_ref().map(Vec::len);
+                size(one).cmp(&size(other))
+            }
+            "disk_format" => one.formats.cmp(&other.formats),
+            _ => row(one).cmp(&row(other)),
+        };
+        let order = order.then(row(one).cmp(&row(other)));
+        if ascending { order } else { order.reverse() }
     }
 }
 
 fn matches(image: &Image, key: &str, value: &str) -> bool {
     match key {
-        "" | "visibility" | "os_hidden" | "member_status" => true,
+        "visibility" | "os_hidden" | "member_status" => true,
         "name" => image.name == value,
         "tag" => image.tags.contains(value),
         "status" => image.status == value,
         "owner" => image.owner == value,
+        "protected" => image.protected.to_string() == value,
+        "size_min" => {
+            let least: usize = value.parse().expect("a number");
+            image.data.as_ref().is_some_and(|data| data.len() >= least)
+        }
         property => image
             .properties
             .get(property)

@@ -66,10 +66,27 @@ pub(crate) enum Step {
     Reactivate {
         id: String,
     },
-    List {
-        filter: Option<(String, String)>,
-        limit: usize,
-    },
+    List(Listing),
+}
+
+/// What a list asks for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Listing {
+    /// All of them must match.
+    pub(crate) filters: Vec<(String, String)>,
+    /// A key and whether it ascends; `None`: as the service has it.
+    pub(crate) sort: Option<(&'static str, bool)>,
+    pub(crate) marker: Option<String>,
+    pub(crate) limit: usize,
+}
+
+impl Listing {
+    /// What stands under a key; of several the first.
+    pub(crate) fn asked(&self, key: &str) -> Option<&str> {
+        let mut pairs = self.filters.iter();
+        let (_, value) = pairs.find(|(name, _)| name == key)?;
+        Some(value)
+    }
 }
 
 /// One operation of a PATCH.
@@ -133,10 +150,7 @@ impl Step {
             24 => Self::Members { id },
             25 => Self::Deactivate { id },
             26 => Self::Reactivate { id },
-            _ => Self::List {
-                filter: filter(random),
-                limit: random.below(9),
-            },
+            _ => Self::List(listing(random, id)),
         }
     }
 
@@ -182,13 +196,19 @@ impl Step {
             Self::Members { id } => client.get(&format!("/v2/images/{id}/members")).await,
             Self::Deactivate { id } => client.act(id, "deactivate").await,
             Self::Reactivate { id } => client.act(id, "reactivate").await,
-            Self::List { filter, limit } => {
-                let filter = filter
-                    .as_ref()
-                    .map_or(String::new(), |(key, value)| format!("&{key}={value}"));
-                client
-                    .list(&format!("sort=id:asc&limit={limit}{filter}"))
-                    .await
+            Self::List(listing) => {
+                let mut query = format!("limit={}", listing.limit);
+                for (key, value) in &listing.filters {
+                    query = format!("{query}&{key}={value}");
+                }
+                if let Some((key, ascending)) = listing.sort {
+                    let direction = if ascending { "asc" } else { "desc" };
+                    query = format!("{query}&sort={key}:{direction}");
+                }
+                if let Some(marker) = &listing.marker {
+                    query = format!("{query}&marker={marker}");
+                }
+                client.list(&query).await
             }
         }
     }
@@ -256,27 +276,46 @@ fn operation(random: &mut Random) -> Operation {
     }
 }
 
-fn filter(random: &mut Random) -> Option<(String, String)> {
+fn listing(random: &mut Random, id: String) -> Listing {
+    let keys = ["id", "name", "status", "size", "disk_format", "created_at"];
+    let mut filters: Vec<(String, String)> = Vec::new();
+    for _ in 0..random.below(4) {
+        let (key, value) = filter(random);
+        // A key counts once, but for tags.
+        if key == "tag" || filters.iter().all(|(known, _)| *known != key) {
+            filters.push((key, value));
+        }
+    }
+    Listing {
+        filters,
+        sort: (!random.one_in(4)).then(|| (*random.pick(&keys), random.one_in(2))),
+        marker: random.one_in(3).then_some(id),
+        limit: random.below(9),
+    }
+}
+
+fn filter(random: &mut Random) -> (String, String) {
     let word = (*random.pick(&WORDS)).to_owned();
-    let (key, value) = match random.below(9) {
+    let (key, value) = match random.below(12) {
         0 => ("name", word),
-        1 => ("tag", word),
-        2 => (*random.pick(&KEYS), word),
-        3 => (
+        1 | 2 => ("tag", word),
+        3 | 4 => (*random.pick(&KEYS), word),
+        5 => (
             "status",
             (*random.pick(&["queued", "active", "deactivated"])).to_owned(),
         ),
-        4 => ("owner", (*random.pick(&PROJECTS)).to_owned()),
-        5 => (
+        6 => ("owner", (*random.pick(&PROJECTS)).to_owned()),
+        7 => (
             "visibility",
             (*random.pick(&[&VISIBILITIES[..], &["all"]].concat())).to_owned(),
         ),
-        6 => ("os_hidden", "true".to_owned()),
-        7 => {
+        8 => ("os_hidden", "true".to_owned()),
+        9 => {
             let status = *random.pick(&["accepted", "rejected", "pending", "all"]);
             ("member_status", status.to_owned())
         }
-        _ => return None,
+        10 => ("size_min", random.below(30_000).to_string()),
+        _ => ("protected", (*random.pick(&["true", "false"])).to_owned()),
     };
-    Some((key.to_owned(), value))
+    (key.to_owned(), value)
 }
