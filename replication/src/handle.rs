@@ -144,10 +144,14 @@ impl<O: Send + 'static> Handle<O> {
     /// whoever waits shares one round). Returns the index applied.
     pub async fn read_index(&self) -> Result<LogIndex, Unavailable> {
         let (answer, answered) = oneshot::channel();
-        if let Some(wake) = self.0.shared.inbox.read(answer)? {
+        if self.0.shared.inbox.read(answer)? {
             // Everyone who is ready to run now may come along: one wake-up and one round for all.
-            tokio::task::yield_now().await;
-            drop(wake);
+            // A task of its own, since a caller that is polled again would not wait for them.
+            let shared = self.0.shared.clone();
+            tokio::spawn(async move {
+                tokio::task::yield_now().await;
+                shared.inbox.wake();
+            });
         }
         self.wait(answered).await
     }

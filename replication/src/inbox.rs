@@ -55,15 +55,6 @@ pub(crate) struct Inbox<O> {
     bound: usize,
 }
 
-/// The duty to wake the thread.
-pub(crate) struct Wake<'i, O>(&'i Inbox<O>);
-
-impl<O> Drop for Wake<'_, O> {
-    fn drop(&mut self) {
-        self.0.filled.notify_one();
-    }
-}
-
 impl<O> Inbox<O> {
     /// At most `bound` proposals and reads together.
     pub(crate) fn new(bound: usize) -> Self {
@@ -96,17 +87,18 @@ impl<O> Inbox<O> {
         Ok(())
     }
 
-    /// Puts a read in. The one that comes first is given the duty to wake the thread, and may let
-    /// others come before it does: dropping it wakes.
-    pub(crate) fn read(
-        &self,
-        answer: Answer<LogIndex>,
-    ) -> Result<Option<Wake<'_, O>>, Unavailable> {
-        let first = self.put(|input| {
+    /// Puts a read in without waking the thread. Whether it is the only one: then it is the
+    /// caller's duty to [`Inbox::wake`], and it may let others come before it does.
+    pub(crate) fn read(&self, answer: Answer<LogIndex>) -> Result<bool, Unavailable> {
+        self.put(|input| {
             input.reads.push(answer);
             input.reads.len() == 1
-        })?;
-        Ok(first.then_some(Wake(self)))
+        })
+    }
+
+    /// Lets the thread take what is there.
+    pub(crate) fn wake(&self) {
+        self.filled.notify_one();
     }
 
     /// Takes a peer's message, or drops it.
