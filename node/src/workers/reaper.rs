@@ -8,9 +8,10 @@
 //!   finish such an upload, so first the object that it may have left is removed, then the row; a
 //!   crash between leaves the row, and the image is not free for a second upload before both are
 //!   done.
-//! - **Orphans**: objects under the id of an image that does not refer to them. They are removed
-//!   only when seen twice with the grace between, and only under ids that this registry has given
-//!   out: what it never knew (another service's images, an operator's file) is not its to remove.
+//! - **Orphans**: objects under the id of an image that was deleted or has no data. They are removed
+//!   only when seen twice with the grace between. What the registry never knew (another service's
+//!   images, an operator's file) is not its to remove; nor is anything under the id of an image
+//!   with data, whatever its locations say: stores are renamed and moved.
 //!
 //! The bodies of manifests stay: images with the same data share one, and they are small.
 

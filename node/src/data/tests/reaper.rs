@@ -137,3 +137,30 @@ async fn the_reaper_removes_orphans_it_knows_and_keeps_what_is_not_its_own() {
     assert_eq!(left, expected.into());
     assert_eq!(rig.put(queued, "x").await.unwrap().status(), 204);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_stays_when_its_store_was_moved_or_renamed() {
+    let rig = Rig::new();
+    let id = rig.image().await;
+    rig.put(id, "data").await.unwrap();
+    let before = rig.files();
+    let dir = rig.stop().await;
+    // As if the data directory had been elsewhere, and the store had another name, before.
+    let elsewhere = tempfile::tempdir().unwrap();
+    for folder in ["registry", "images", "manifests"] {
+        let (from, to) = (dir.path().join(folder), elsewhere.path().join(folder));
+        std::fs::rename(from, to).unwrap();
+    }
+    let rig = Rig::named("renamed", elsewhere, |store| store, |_| {});
+    let mut reaper = rig.reaper();
+    for _ in 0..3 {
+        reaper.step().await.unwrap();
+    }
+    let names = |files: &[PathBuf]| -> Vec<_> {
+        files
+            .iter()
+            .map(|path| path.file_name().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&rig.files()), names(&before));
+}

@@ -80,14 +80,28 @@ impl Rig {
 
     /// The next process on the same directory, with the plain file store.
     pub(super) async fn restart(self) -> Self {
+        Self::open(self.stop().await, |store| store, |_| {})
+    }
+
+    /// Ends the process; the directory stays.
+    pub(super) async fn stop(self) -> TempDir {
         let Self { app, dir } = self;
         assert!(app.data.settle(Duration::from_secs(30)).await);
         app.registry.stop().await.unwrap();
-        drop(app);
-        Self::open(dir, |store| store, |_| {})
+        dir
     }
 
     fn open(
+        dir: TempDir,
+        wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::named("local", dir, wrap, change)
+    }
+
+    /// With the store under another name.
+    pub(super) fn named(
+        store: &str,
         dir: TempDir,
         wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
         change: impl FnOnce(&mut Config),
@@ -103,7 +117,7 @@ impl Rig {
         change(&mut config);
         let file = glimpse_store::file::Config::new(dir.path().join("images"));
         let local = NamedStore {
-            name: "local".to_owned(),
+            name: store.to_owned(),
             description: String::new(),
             weight: 0,
             store: wrap(Arc::new(FileStore::open(file).unwrap())),
@@ -123,6 +137,7 @@ impl Rig {
                 checkpoint_bytes: 64 << 20,
                 checkpoint_interval: Duration::from_secs(60),
                 keep_entries: 0,
+                keep_bytes: 0,
                 segment_bytes: 1 << 20,
             },
             dedup_entries: 1000,
@@ -143,8 +158,8 @@ impl Rig {
             cache: Cache::open(cache).unwrap(),
             manifests: Arc::new(Manifests::open(dir.path().join("manifests")).unwrap()),
             stores: Stores {
-                by_name: [("local".to_owned(), local)].into(),
-                default: "local".to_owned(),
+                by_name: [(store.to_owned(), local)].into(),
+                default: store.to_owned(),
             },
             policy: Arc::new(Policy::defaults()),
             metrics: Arc::new(Metrics::default()),

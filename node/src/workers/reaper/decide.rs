@@ -58,10 +58,10 @@ pub(super) enum Object {
     Unknown,
     /// An upload to its image goes on.
     Uploading,
-    /// A record names it.
-    Named,
-    /// Its image is gone, or does not name it.
-    Unnamed,
+    /// Its image has data, under this location or another.
+    OfData,
+    /// Its image was deleted, or has no data and no upload.
+    Leftover,
 }
 
 /// What becomes of an object.
@@ -78,9 +78,9 @@ pub(super) enum OrphanFate {
 /// Decides about an object that has been a suspect for `seen`.
 pub(super) fn orphan(object: &Object, seen: Option<Duration>, grace: Duration) -> OrphanFate {
     match (object, seen) {
-        (Object::Unknown | Object::Uploading | Object::Named, _) => OrphanFate::Keep,
-        (Object::Unnamed, Some(seen)) if seen >= grace => OrphanFate::Remove,
-        (Object::Unnamed, _) => OrphanFate::Suspect,
+        (Object::Unknown | Object::Uploading | Object::OfData, _) => OrphanFate::Keep,
+        (Object::Leftover, Some(seen)) if seen >= grace => OrphanFate::Remove,
+        (Object::Leftover, _) => OrphanFate::Suspect,
     }
 }
 
@@ -123,10 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn only_an_unnamed_object_is_removed_and_only_after_the_grace() {
+    fn only_a_leftover_is_removed_and_only_after_the_grace() {
         let grace = Duration::from_secs(60);
         let long = Some(Duration::from_secs(3600));
-        for kept in [Object::Unknown, Object::Uploading, Object::Named] {
+        for kept in [Object::Unknown, Object::Uploading, Object::OfData] {
             for seen in [None, Some(Duration::ZERO), long] {
                 assert_eq!(orphan(&kept, seen, grace), OrphanFate::Keep, "{kept:?}");
             }
@@ -139,11 +139,11 @@ mod tests {
             (long, OrphanFate::Remove),
         ];
         for (seen, fate) in table {
-            assert_eq!(orphan(&Object::Unnamed, seen, grace), fate, "{seen:?}");
+            assert_eq!(orphan(&Object::Leftover, seen, grace), fate, "{seen:?}");
         }
         // Seen twice, even without a grace.
         assert_eq!(
-            orphan(&Object::Unnamed, None, Duration::ZERO),
+            orphan(&Object::Leftover, None, Duration::ZERO),
             OrphanFate::Suspect
         );
     }

@@ -27,7 +27,7 @@ impl Reaper {
                 let place = (name.clone(), object.url);
                 let since = self.suspects.get(&place).copied();
                 let seen = since.map(|since| since.elapsed());
-                let about = self.object(&object.key, name, &place.1)?;
+                let about = self.object(&object.key)?;
                 match decide::orphan(&about, seen, self.config.orphan_grace) {
                     OrphanFate::Keep => {}
                     OrphanFate::Suspect if suspects.len() >= self.config.max_suspects => {}
@@ -37,7 +37,7 @@ impl Reaper {
                     OrphanFate::Remove => {
                         // The second look asks the group, not only this node.
                         drop(self.app.registry.read().await?);
-                        let about = self.object(&object.key, name, &place.1)?;
+                        let about = self.object(&object.key)?;
                         let fate = decide::orphan(&about, seen, self.config.orphan_grace);
                         if fate != OrphanFate::Remove {
                             continue;
@@ -65,7 +65,7 @@ impl Reaper {
     }
 
     /// What the registry knows of an object.
-    fn object(&self, key: &str, store: &str, url: &str) -> Result<Object, StepError> {
+    fn object(&self, key: &str) -> Result<Object, StepError> {
         let Ok(id) = key.parse::<ImageId>() else {
             return Ok(Object::Unknown);
         };
@@ -78,17 +78,11 @@ impl Reaper {
         };
         Ok(match view.image(id)? {
             _ if uploading()? => Object::Uploading,
-            Some(image) => {
-                let named = image
-                    .locations
-                    .iter()
-                    .any(|location| location.store == store && location.url == url);
-                match named {
-                    true => Object::Named,
-                    false => Object::Unnamed,
-                }
-            }
-            None if view.id_taken(id)? => Object::Unnamed,
+            // Any location: its store may have been renamed or moved since, and then the object is
+            // the only copy under an old name.
+            Some(image) if !image.locations.is_empty() => Object::OfData,
+            Some(_) => Object::Leftover,
+            None if view.id_taken(id)? => Object::Leftover,
             None => Object::Unknown,
         })
     }
