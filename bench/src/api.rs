@@ -38,6 +38,10 @@ impl Api {
         )?)?)
     }
 
+    pub(crate) fn get_bytes(self, path: &str) -> Result<Vec<u8>> {
+        self.call("GET", path, "", b"")
+    }
+
     pub(crate) fn delete(self, id: &str) -> Result<()> {
         self.call("DELETE", &format!("/v2/images/{id}"), "", b"")
             .map(drop)

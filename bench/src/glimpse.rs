@@ -49,7 +49,7 @@ impl Glimpse {
         self.process = spawn(options, data, self.api.port)?;
         self.process
             .wait_port(self.api.port, Duration::from_secs(120))?;
-        self.api.get(path)?;
+        self.api.get_bytes(path)?;
         Ok(begin.elapsed().as_secs_f64())
     }
 }
@@ -65,6 +65,12 @@ fn spawn(options: &Options, data: &Path, port: u16) -> Result<Process> {
         ),
     )?;
     let mut command = Command::new(&options.glimpse);
+    // The node refuses variables of its prefix that it does not know.
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"GLIMPSE_") {
+            command.env_remove(name);
+        }
+    }
     command.arg("serve").arg("--config").arg(&config);
     Process::start(command, &data.with_extension("log"))
 }
@@ -106,7 +112,8 @@ async fn fill(data: &Path, count: usize) -> Result<()> {
         timeout: Duration::from_secs(60),
         checkpoint_bytes: 256 << 20,
         checkpoint_interval: Duration::from_secs(60),
-        keep_entries: 1000,
+        keep_entries: 0,
+        keep_bytes: 0,
         segment_bytes: 64 << 20,
     };
     let config = glimpse_registry::Config {

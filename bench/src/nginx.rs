@@ -1,4 +1,4 @@
-//! The peer for serving: nginx with sendfile.
+//! The peer for serving: nginx with sendfile, one worker for the one CPU of a pinned run.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -20,7 +20,7 @@ impl Nginx {
         std::fs::create_dir_all(&dir)?;
         let (port, d, root) = (process::free_port()?, dir.display(), root.display());
         let config = format!(
-            "user root; worker_processes 2; daemon off; pid {d}/pid; error_log {d}/error.log;
+            "user root; worker_processes 1; daemon off; pid {d}/pid; error_log {d}/error.log;
 events {{ worker_connections 4096; }}
 http {{ access_log off; sendfile on; tcp_nopush on; default_type application/octet-stream; keepalive_requests 1000000000;
   client_body_temp_path {d}/t1; proxy_temp_path {d}/t2; fastcgi_temp_path {d}/t3; uwsgi_temp_path {d}/t4; scgi_temp_path {d}/t5;

@@ -12,6 +12,8 @@ pub(crate) enum Bar {
     AtLeast(f64),
     /// `ours / peer` at most this.
     AtMost(f64),
+    /// Shown beside the row's other figure; any ratio will do, but the peer must have run.
+    Shown,
 }
 
 /// One figure beside its peer's.
@@ -42,6 +44,7 @@ impl Row {
         let (bar, holds) = match bar {
             Bar::AtLeast(x) => (format!(">= {x} x"), ratio.map(|r| r >= x)),
             Bar::AtMost(x) => (format!("<= {x} x"), ratio.map(|r| r <= x)),
+            Bar::Shown => ("-".to_owned(), ratio.map(|_| true)),
         };
         Self {
             id,

@@ -18,8 +18,15 @@ pub(super) fn run(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
     if !options.wants("list-flat") {
         return Ok(());
     }
-    let few = Glimpse::start(options, &glimpse::filled(options, FEW)?)?;
-    let many = Glimpse::start(options, &glimpse::filled(options, options.many())?)?;
+    let (few, many) = (
+        glimpse::filled(options, FEW)?,
+        glimpse::filled(options, options.many())?,
+    );
+    process::pin(std::process::id(), super::PINNED)?;
+    let (few, many) = (
+        Glimpse::start(options, &few)?,
+        Glimpse::start(options, &many)?,
+    );
     let first = Ask::Same("/v2/images?limit=25".to_owned());
     let markers = Ask::Paths(random_markers(&many)?);
     let three = Ask::Same(glimpse::THREE_PREDICATES.to_owned());
@@ -28,9 +35,6 @@ pub(super) fn run(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
         found["images"].as_array().map(Vec::len) == Some(25),
         "the filter does not find its images"
     );
-    for pid in [std::process::id(), few.process.pid(), many.process.pid()] {
-        process::pin(pid, super::PINNED)?;
-    }
     let mut rates = [const { Vec::new() }; 4];
     for _ in 0..options.rounds {
         for (rate, (node, ask)) in rates.iter_mut().zip([

@@ -7,29 +7,15 @@ use crate::{
     api::Api,
     glimpse::{self, Glimpse},
     process,
-    reference::Reference,
     row::{Bar, Row},
 };
 
-pub(super) fn run(
-    options: &Options,
-    reference: Option<&Reference>,
-    rows: &mut Vec<Row>,
-) -> Result<()> {
+pub(super) fn run(options: &Options, reference: &[f64], rows: &mut Vec<Row>) -> Result<()> {
     if !options.wants("memory") {
         return Ok(());
     }
     let many = Glimpse::start(options, &glimpse::filled(options, options.many())?)?;
-    let listed = walk(many.api)?;
-    anyhow::ensure!(listed == options.many(), "the listing gave {listed} images");
-    let ours = [process::rss_anon(many.process.pid()) as f64 / 1e6];
-    let mut peer = Vec::new();
-    if let Some(reference) = reference {
-        while walk(reference.api)? < 1000 {
-            reference.api.create("memory")?;
-        }
-        peer.push(process::rss_anon(reference.process.pid()) as f64 / 1e6);
-    }
+    let ours = after_listing(many.api, many.process.pid(), options.many())?;
     rows.push(Row::new(
         "memory",
         format!(
@@ -38,10 +24,21 @@ pub(super) fn run(
         ),
         "MB",
         &ours,
-        &peer,
+        reference,
         Bar::AtMost(0.5),
     ));
     Ok(())
+}
+
+/// Anonymous resident megabytes after the whole listing was read, several times over.
+pub(super) fn after_listing(api: Api, pid: u32, expected: usize) -> Result<Vec<f64>> {
+    let mut samples = Vec::new();
+    for _ in 0..3 {
+        let listed = walk(api)?;
+        anyhow::ensure!(listed >= expected, "the listing gave {listed} images");
+        samples.push(process::rss_anon(pid) as f64 / 1e6);
+    }
+    Ok(samples)
 }
 
 fn walk(api: Api) -> Result<usize> {

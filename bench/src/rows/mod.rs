@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::{Options, glimpse::Glimpse, reference::Reference, row::Row};
+use crate::{Options, api::Api, glimpse::Glimpse, reference::Reference, row::Row};
 
 /// The CPU that server and client share in serving rows: on loopback, two CPUs contend for one
 /// socket, and rankings flip with it.
@@ -34,22 +34,41 @@ pub(crate) fn node(options: &Options) -> Result<Vec<Row>> {
         None
     };
     let reference = reference.as_ref();
-    if options.wants("show")
-        || options.wants("list")
-        || options.wants("create")
-        || options.wants("upload")
+    // While both hold a thousand images and nothing else.
+    let mut reference_memory = Vec::new();
+    if let Some(reference) = reference {
+        fill(reference.api)?;
+        if options.wants("memory") {
+            reference_memory =
+                memory::after_listing(reference.api, reference.process.pid(), IMAGES)?;
+        }
+    }
+    if ["show", "list", "create", "upload"]
+        .iter()
+        .any(|r| options.wants(r))
     {
         let data = fresh(options, "glimpse-node")?;
         let ours = Glimpse::start(options, &data)?;
-        create::run(options, &ours, reference, &mut rows)?;
+        fill(ours.api)?;
         show_list::run(options, &ours, reference, &mut rows)?;
+        create::run(options, &ours, reference, &mut rows)?;
         upload::run(options, &ours, reference, &mut rows)?;
     }
     serve::run(options, reference, &mut rows)?;
     list_flat::run(options, &mut rows)?;
-    memory::run(options, reference, &mut rows)?;
+    memory::run(options, &reference_memory, &mut rows)?;
     restart::run(options, &mut rows)?;
     Ok(rows)
+}
+
+/// Images on both sides in the rows that do not say otherwise.
+const IMAGES: usize = 1000;
+
+fn fill(api: Api) -> Result<()> {
+    for i in 0..IMAGES {
+        api.create(&format!("image-{i}"))?;
+    }
+    Ok(())
 }
 
 /// An empty data directory.

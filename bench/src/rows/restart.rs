@@ -12,6 +12,10 @@ use crate::{
     row::{Bar, Row},
 };
 
+/// Images with data, and the bytes of each: 10 GiB in the pool.
+const WITH_DATA: usize = 10_240;
+const CHUNK: usize = 1 << 20;
+
 const TABLE: TableDefinition<'_, u64, u64> = TableDefinition::new("bench");
 
 pub(super) fn run(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
@@ -20,9 +24,10 @@ pub(super) fn run(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
     }
     let data = glimpse::filled(options, options.many())?;
     let mut node = Glimpse::start(options, &data)?;
-    let page = node.api.get("/v2/images?limit=1")?;
+    with_data(options, &node, &data.with_extension("data"))?;
+    let page = node.api.get("/v2/images?limit=1&status=active")?;
     let path = format!(
-        "/v2/images/{}",
+        "/v2/images/{}/file",
         page["images"][0]["id"].as_str().context("no image")?
     );
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
@@ -50,6 +55,32 @@ pub(super) fn run(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
         &peer,
         Bar::AtMost(0.25),
     ));
+    Ok(())
+}
+
+/// Gives a part of the images data of their own, one chunk each, and reads each once, so that the
+/// pool holds them all.
+fn with_data(options: &Options, node: &Glimpse, done: &Path) -> Result<()> {
+    if done.exists() {
+        return Ok(());
+    }
+    let count = if options.quick { 200 } else { WITH_DATA };
+    println!("uploading {count} images of {CHUNK} bytes");
+    let file = options.dir.join("chunk");
+    let mut data = vec![0u8; CHUNK];
+    for i in 0..count {
+        for (word, value) in data.chunks_exact_mut(8).zip(0u64..) {
+            word.copy_from_slice(
+                &(value.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ i as u64).to_le_bytes(),
+            );
+        }
+        std::fs::write(&file, &data)?;
+        let id = node.api.create("with data")?;
+        node.api.upload(&id, &file)?;
+        let read = node.api.get_bytes(&format!("/v2/images/{id}/file"))?;
+        anyhow::ensure!(read == data, "other bytes came back");
+    }
+    std::fs::write(done, b"")?;
     Ok(())
 }
 

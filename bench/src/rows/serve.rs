@@ -43,6 +43,8 @@ pub(super) fn run(
     }
     let file = super::object(options)?;
     let data = super::fresh(options, "glimpse-serve")?;
+    // Started under the pin, so that each has as many threads as it wants for one CPU.
+    process::pin(std::process::id(), super::PINNED)?;
     let node = Glimpse::start(options, &data)?;
     let id = node.api.create("object")?;
     node.api.upload(&id, &file)?;

@@ -68,7 +68,7 @@ pub(super) fn run(
         "s/GiB",
         &cpu(&we),
         &cpu(&they),
-        Bar::AtMost(1.0),
+        Bar::Shown,
     ));
     rows.push(Row::new(
         "upload",
