@@ -7,6 +7,9 @@ use std::{path::PathBuf, time::Duration};
 pub struct Config {
     /// The directory; made at start.
     pub path: PathBuf,
+    /// Where the directory was before, or how else it was spelled: locations below these name the
+    /// objects of this store, and are looked up below `path`.
+    pub earlier_roots: Vec<PathBuf>,
     /// All-zero blocks of 64 KiB become holes.
     pub thin_provisioning: bool,
     /// Mode of the files, as in 0o640; `None`: as the process's umask says.
@@ -23,6 +26,7 @@ impl Config {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            earlier_roots: Vec::new(),
             thin_provisioning: false,
             file_mode: None,
             threads: 10,

@@ -2,6 +2,9 @@
 //!
 //! A location can come from a user. It names a file only if, decoded, it is the root, one slash and
 //! a key; everything that could lead elsewhere (`..`, another slash, a host) is not of that form.
+//!
+//! A store that was moved or spelled otherwise is still the same store: a location below a root that
+//! it had before names the same key, and the key is looked up below the present root only.
 
 use std::{
     os::unix::ffi::OsStrExt,
@@ -29,19 +32,22 @@ pub(super) fn is_key(key: &str) -> bool {
         && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
-/// Makes and reads the URLs below one root.
+/// Makes and reads the URLs of one store.
 pub(super) struct Locations {
     /// As configured, made absolute: what new URLs are made of.
     root: PathBuf,
-    /// With every symbolic link resolved: locations that name it are of this store as well.
-    real: PathBuf,
+    /// Locations below these name keys of this store as well.
+    others: Vec<PathBuf>,
 }
 
 impl Locations {
-    pub(super) fn new(root: PathBuf, real: PathBuf) -> Self {
-        // Without a trailing slash.
-        let root = root.components().collect();
-        Self { root, real }
+    pub(super) fn new(root: &Path, others: impl IntoIterator<Item = PathBuf>) -> Self {
+        // Without a trailing slash. Only an absolute directory can be in a URL.
+        let others = others.into_iter().filter(|other| other.is_absolute());
+        Self {
+            root: root.components().collect(),
+            others: others.map(|other| other.components().collect()).collect(),
+        }
     }
 
     /// The URL of a file in the root.
@@ -60,8 +66,8 @@ impl Locations {
             .or_else(|| url.strip_prefix("filesystem://"))
             .ok_or(StoreError::BadLocation)?;
         let path: Vec<u8> = percent_decode_str(path).collect();
-        [&self.root, &self.real]
-            .into_iter()
+        std::iter::once(&self.root)
+            .chain(&self.others)
             .find_map(|root| key_below(root, &path))
             .ok_or(StoreError::BadLocation)
     }
@@ -86,7 +92,8 @@ mod tests {
     use super::*;
 
     fn locations() -> Locations {
-        Locations::new("/var/lib/glance images/".into(), "/mnt/disk1/images".into())
+        let others = ["/mnt/disk1/images", "/old/", "relative", ""].map(PathBuf::from);
+        Locations::new(Path::new("/var/lib/glance images/"), others)
     }
 
     #[test]
@@ -97,6 +104,7 @@ mod tests {
         let old = "filesystem:///var/lib/glance images/0ab-1";
         assert_eq!(locations().key(old).unwrap(), "0ab-1");
         assert_eq!(locations().key("file:///mnt/disk1/images/k").unwrap(), "k");
+        assert_eq!(locations().key("file:///old/k").unwrap(), "k");
     }
 
     #[test]
@@ -117,6 +125,12 @@ mod tests {
             "file:///var/lib/glance%20images/key%00",
             "file:///var/lib/glance%20images/key?x",
             "file:///var/lib/glance%20images/key#x",
+            "file:///old/sub/key",
+            "file:///older/key",
+            "file:///old/../key",
+            "file:///key",
+            "file://relative/key",
+            "file://key",
             "file://host/var/lib/glance%20images/key",
             "file://localhost/var/lib/glance%20images/key",
             "file:/var/lib/glance%20images/key",

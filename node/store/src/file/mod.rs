@@ -13,7 +13,12 @@ mod location;
 mod tests;
 mod write;
 
-use std::{io, ops::Range, path::absolute, sync::Arc};
+use std::{
+    io,
+    ops::Range,
+    path::{PathBuf, absolute},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -47,6 +52,8 @@ pub struct FileStore {
     calls: Calls,
     locations: Arc<Locations>,
     config: Config,
+    /// The directory as configured, made absolute; and with every symbolic link resolved.
+    roots: [PathBuf; 2],
 }
 
 impl FileStore {
@@ -57,23 +64,33 @@ impl FileStore {
             Ok((path, RealDisk::open(&config.path)?))
         };
         let (path, disk) = open().map_err(|error| StoreError::from_io(&error))?;
-        let locations = Locations::new(path, disk.root().to_owned());
-        Ok(Self::build(config, locations, Arc::new(disk)))
+        let real = disk.root().to_owned();
+        Ok(Self::build(config, [path, real], Arc::new(disk)))
     }
 
     /// Over another disk than the operating system's; `config.path` only names it in URLs.
     pub fn with_disk(config: Config, disk: Arc<dyn Disk>) -> Self {
-        let locations = Locations::new(config.path.clone(), config.path.clone());
-        Self::build(config, locations, disk)
+        let path = config.path.clone();
+        Self::build(config, [path.clone(), path], disk)
     }
 
-    fn build(config: Config, locations: Locations, disk: Arc<dyn Disk>) -> Self {
+    fn build(config: Config, roots: [PathBuf; 2], disk: Arc<dyn Disk>) -> Self {
+        let [path, real] = &roots;
+        let others = std::iter::once(real).chain(&config.earlier_roots).cloned();
+        let locations = Locations::new(path, others);
         Self {
+            roots,
             disk,
             calls: Calls::new(config.threads, config.timeout),
             locations: Arc::new(locations),
             config,
         }
+    }
+
+    /// The absolute names of the directory, as configured and with symbolic links resolved: what
+    /// [`Config::earlier_roots`] must hold once the directory has another one.
+    pub fn roots(&self) -> &[PathBuf] {
+        &self.roots
     }
 
     async fn open_object(&self, url: &str, direct: bool) -> Result<(Arc<dyn File>, u64)> {

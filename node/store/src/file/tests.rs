@@ -132,6 +132,59 @@ async fn a_root_behind_a_link_has_both_names() {
 }
 
 #[tokio::test]
+async fn a_store_that_moved_finds_its_objects_under_their_old_locations() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+    let link = dir.path().join("link");
+    fs::create_dir(&old).unwrap();
+    symlink(&old, &link).unwrap();
+    let mut config = Config::new(&link);
+    let mut urls = Vec::new();
+    {
+        let store = FileStore::open(config.clone()).unwrap();
+        urls.push(
+            put(&store, "k", None, &Bytes::from_static(b"moved"), 9)
+                .await
+                .unwrap()
+                .url,
+        );
+        urls.push(format!(
+            "file://{}/k",
+            old.canonicalize().unwrap().display()
+        ));
+        config.earlier_roots.extend_from_slice(store.roots());
+    }
+    fs::remove_file(&link).unwrap();
+    fs::rename(&old, &new).unwrap();
+    // What lies at the old place now is none of the store's business.
+    fs::create_dir(&old).unwrap();
+    fs::write(old.join("k"), "other").unwrap();
+    fs::write(old.join("stranger"), "other").unwrap();
+    config.path = new;
+    let store = open(config.clone());
+    for url in &urls {
+        assert_eq!(
+            collect(&*store, url, 0..5).await.unwrap(),
+            b"moved",
+            "{url}"
+        );
+    }
+    let stranger = format!("file://{}/stranger", link.display());
+    assert!(matches!(
+        store.stat(&stranger).await,
+        Err(StoreError::NotFound)
+    ));
+    store.delete(&urls[0]).await.unwrap();
+    assert_eq!(fs::read(old.join("k")).unwrap(), b"other");
+    config.earlier_roots.clear();
+    let without = open(config).stat(&urls[1]).await;
+    assert!(
+        matches!(without, Err(StoreError::BadLocation)),
+        "{without:?}"
+    );
+}
+
+#[tokio::test]
 async fn leftovers_of_the_dead_are_removed_and_writes_of_the_living_are_not() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(".upload-dead-1"), "x").unwrap();
