@@ -79,7 +79,9 @@ pub trait Store: Send + Sync + 'static {
 pub trait Write: Send {
     /// Appends.
     async fn write(&mut self, data: Bytes) -> Result<()>;
-    /// Makes the object durable and visible.
+    /// Makes the object durable and visible. After an error other than `Exists`, or when this is
+    /// dropped, the object may be visible all the same, whole, or become so: whoever holds the key
+    /// removes it.
     async fn finish(self: Box<Self>) -> Result<Stored>;
     /// Removes what was written.
     async fn abort(self: Box<Self>) -> Result<()>;

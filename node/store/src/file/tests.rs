@@ -7,8 +7,13 @@ use std::{
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
+use std::sync::atomic::Ordering;
+
+use self::slow_disk::{Slow, SlowDisk};
 use super::*;
 use crate::testing::{SimDisk, collect, conformance, put};
+
+mod slow_disk;
 
 const MIB: usize = 1 << 20;
 
@@ -200,25 +205,90 @@ async fn leftovers_of_the_dead_are_removed_and_writes_of_the_living_are_not() {
 }
 
 #[tokio::test]
-async fn a_cancelled_finish_leaves_nothing() {
+async fn a_cancelled_finish_leaves_nothing_or_the_whole_object() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(Config::new(dir.path()));
+    let size = 2 * MIB as u64;
     for round in 0..20_u32 {
         let mut write = store.put("cancelled", None).await.unwrap();
         write.write(Bytes::from(vec![1; 2 * MIB])).await.unwrap();
         let finish = write.finish();
         let patience = std::time::Duration::from_micros(u64::from(round) * 100);
-        if tokio::time::timeout(patience, finish).await.is_ok() {
-            fs::remove_file(dir.path().join("cancelled")).unwrap();
+        let _ = tokio::time::timeout(patience, finish).await;
+        until("no temporary file is left", || {
+            let mut entries = fs::read_dir(dir.path()).unwrap();
+            entries.all(|entry| entry.unwrap().file_name() == "cancelled")
+        })
+        .await;
+        match fs::metadata(dir.path().join("cancelled")) {
+            Ok(found) => {
+                assert_eq!(found.len(), size);
+                fs::remove_file(dir.path().join("cancelled")).unwrap();
+            }
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::NotFound),
         }
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while fs::read_dir(dir.path()).unwrap().count() > 0 {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "round {round}: left behind"
-            );
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finish_that_timed_out_gives_no_name_later() {
+    let disk = SlowDisk::new(Slow::FileSync);
+    let store = slow_store(&disk);
+    let write = begun(&store, b"first").await;
+    assert!(matches!(
+        write.finish().await,
+        Err(StoreError::Unavailable(_))
+    ));
+    disk.go_on();
+    until("no temporary file is left", || {
+        disk.inner.list().unwrap().next().is_none()
+    })
+    .await;
+    assert_eq!(disk.renames.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finish_that_timed_out_never_removes_what_another_put_since() {
+    let disk = SlowDisk::new(Slow::DirectorySync);
+    let store = slow_store(&disk);
+    let write = begun(&store, b"first").await;
+    assert!(matches!(
+        write.finish().await,
+        Err(StoreError::Unavailable(_))
+    ));
+    assert_eq!(disk.renames.load(Ordering::SeqCst), 1);
+    // The holder of the key removes what became visible, and the next upload is quick.
+    disk.inner.remove("k").unwrap();
+    let quick = FileStore::with_disk(Config::new("/images"), Arc::new(disk.inner.clone()));
+    let url = put(&quick, "k", None, &Bytes::from_static(b"second"), 6)
+        .await
+        .unwrap()
+        .url;
+    disk.go_on();
+    drop(store);
+    until("the first has ended", || Arc::strong_count(&disk) == 1).await;
+    assert_eq!(collect(&quick, &url, 0..6).await.unwrap(), b"second");
+}
+
+fn slow_store(disk: &Arc<SlowDisk>) -> FileStore {
+    let config = Config {
+        timeout: Some(std::time::Duration::from_millis(100)),
+        ..Config::new("/images")
+    };
+    FileStore::with_disk(config, Arc::clone(disk) as Arc<dyn Disk>)
+}
+
+async fn begun(store: &FileStore, data: &'static [u8]) -> Box<dyn Write> {
+    let mut write = store.put("k", None).await.unwrap();
+    write.write(Bytes::from_static(data)).await.unwrap();
+    write
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
 }
 

@@ -1,7 +1,13 @@
 //! One object being written: blocks go to the disk while the next one fills, and the name comes
 //! last.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,7 +25,7 @@ use crate::{Result, StoreError, Stored, Write};
 const HOLE: usize = 64 << 10;
 static ZEROS: [u8; HOLE] = [0; HOLE];
 
-/// A file that is removed when this is dropped, unless it was kept. It travels through the blocking
+/// A file that is removed when this is dropped, unless it was published. It travels through the blocking
 /// calls, so that whatever is cancelled or times out midway, the file goes as well.
 struct Unkept {
     disk: Arc<dyn Disk>,
@@ -27,10 +33,12 @@ struct Unkept {
 }
 
 impl Unkept {
-    fn rename(&mut self, to: &str) -> io::Result<()> {
-        if let Some(name) = &mut self.name {
-            self.disk.rename(name, to)?;
-            to.clone_into(name);
+    /// Gives the file its own name. From then on it is no longer removed with this: whoever holds
+    /// the key may have removed it meanwhile, and another object may lie there.
+    fn publish(&mut self, key: &str) -> io::Result<()> {
+        if let Some(name) = &self.name {
+            self.disk.rename(name, key)?;
+            self.name = None;
         }
         Ok(())
     }
@@ -53,9 +61,15 @@ impl Unkept {
             }
         }
     }
+}
 
-    fn keep(mut self) {
-        self.name = None;
+/// Tells the blocking part of a finish that its caller waits no longer, once this is dropped.
+#[derive(Default)]
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -227,6 +241,8 @@ impl Write for FileWrite {
         let (file, block, offset) = (this.file, this.block, this.offset);
         let (key, size, thin) = (this.key, this.size, this.thin);
         let mut object = this.temporary;
+        let waiting = Waiting::default();
+        let abandoned = Arc::clone(&waiting.0);
         let finish = this.calls.run(move || {
             let publish = |object: &mut Unkept| {
                 write_block(&*file, offset, block.as_slice(), thin)?;
@@ -235,14 +251,19 @@ impl Write for FileWrite {
                     file.set_size(size)?;
                 }
                 file.sync()?;
-                object.rename(&key)?;
+                // Timed out or cancelled: the key may be another's by now.
+                if abandoned.load(Ordering::Acquire) {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                object.publish(&key)?;
                 object.disk.sync()
             };
             let published = publish(&mut object);
-            object.unless_failed(published)
+            object.unless_failed(published).map(drop)
         });
-        // Dropped here or on the way (cancelled, timed out), the object goes with it.
-        finish.await.map_err(gone_away)?.keep();
+        let finished = finish.await.map_err(gone_away);
+        drop(waiting);
+        finished?;
         let url = this.url;
         Ok(Stored { url, size })
     }
