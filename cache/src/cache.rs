@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use crate::{
     chunk::{CHUNK_SIZE, ChunkName, ZEROS},
     errors::Error,
     fill::{Fill, Fills, Joined},
-    pool::{Pool, Slot},
+    pool::{Checks, Pool, Slot},
 };
 
 /// Settings.
@@ -29,6 +30,11 @@ pub struct Config {
     pub size: u64,
     /// Fills at once at most, and checks of chunks that an earlier process left.
     pub max_fills: usize,
+    /// A chunk is verified again when it is read and was not for so long. Zero: at every read.
+    pub audit_interval: Duration,
+    /// How long the pages of a chunk that were seen in memory are taken to be there still; pages
+    /// found missing are verified once they are back. Zero: looked up at every read.
+    pub residency_interval: Duration,
 }
 
 /// Where a fill reads from.
@@ -50,6 +56,8 @@ pub struct Stats {
     pub fill_bytes: u64,
     /// Chunks served from memory because no slot could be had or written.
     pub unpooled: u64,
+    /// Slots whose bytes were compared with their name after they had been filled.
+    pub checks: u64,
     /// Slots whose bytes did not match their name; refilled.
     pub corrupt_slots: u64,
     /// Chunks from the source that did not match their name.
@@ -81,6 +89,7 @@ struct Counters {
     shared_fills: AtomicU64,
     fill_bytes: AtomicU64,
     unpooled: AtomicU64,
+    checks: AtomicU64,
     corrupt_slots: AtomicU64,
     corrupt_sources: AtomicU64,
 }
@@ -92,7 +101,8 @@ fn count(counter: &AtomicU64, by: u64) {
 impl Cache {
     /// Opens or makes the pool. The index is read; no chunk is. Blocks; call it at start.
     pub fn open(config: Config) -> Result<Arc<Self>, Error> {
-        let pool = Arc::new(Pool::open(config.dir, config.size)?);
+        let checks = Checks::new(config.audit_interval, config.residency_interval);
+        let pool = Arc::new(Pool::open(config.dir, config.size, checks)?);
         let indexed = Arc::clone(&pool);
         let indexer = thread::Builder::new()
             .name("cache-index".into())
@@ -145,29 +155,17 @@ impl Cache {
         }
     }
 
-    /// The chunk if it is held and was verified since the start: without waiting for anything.
+    /// The chunk if it is held, in memory, and was verified lately: without waiting for anything.
+    /// Another may be held and need a look at it, for which [`Cache::chunk`] waits.
     pub fn get(&self, name: ChunkName) -> Option<Bytes> {
-        let bytes = self.pool.find(name)?.to_bytes()?;
+        let bytes = self.pool.bytes(&self.pool.find(name)?)?;
         count(&self.counters.hits, 1);
         Some(bytes)
-    }
-
-    /// Takes in a chunk that just came by, as at an upload; refused if it is not what it is called.
-    pub async fn admit(self: &Arc<Self>, name: ChunkName, data: Bytes) -> Result<(), Error> {
-        let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        self.chunk(name, len, Arc::new(ByHand(data)))
-            .await
-            .map(drop)
     }
 
     /// `len` zeros (at most [`CHUNK_SIZE`]) without allocation.
     pub fn zeros(len: usize) -> Bytes {
         Bytes::from_static(ZEROS.get(..len).unwrap_or(&ZEROS))
-    }
-
-    /// Forgets a chunk (its slot is freed when the last reader is gone).
-    pub fn forget(&self, name: ChunkName) {
-        self.pool.forget(name);
     }
 
     /// Counters.
@@ -180,6 +178,7 @@ impl Cache {
             shared_fills: read(&self.counters.shared_fills),
             fill_bytes: read(&self.counters.fill_bytes),
             unpooled: read(&self.counters.unpooled),
+            checks: read(&self.counters.checks),
             corrupt_slots: read(&self.counters.corrupt_slots),
             corrupt_sources: read(&self.counters.corrupt_sources),
             evictions: self.pool.evictions(),
@@ -224,12 +223,13 @@ impl Cache {
     async fn check(&self, slot: Arc<Slot>) -> Option<Bytes> {
         let pool = Arc::clone(&self.pool);
         let checked = spawn_blocking(move || {
-            let good = pool.verify(&slot);
-            if !good {
+            let bytes = pool.verify(&slot);
+            if bytes.is_none() {
                 pool.remove(&slot);
             }
-            good.then(|| slot.to_bytes()).flatten()
+            bytes
         });
+        count(&self.counters.checks, 1);
         let bytes = checked.await.ok().flatten();
         match &bytes {
             Some(_) => count(&self.counters.hits, 1),
@@ -284,7 +284,7 @@ impl Drop for Cache {
 fn store(pool: &Pool, name: ChunkName, pieces: Vec<Bytes>) -> (Bytes, bool) {
     match pool.store(name, &pieces) {
         Ok(Some(slot)) => {
-            if let Some(bytes) = slot.to_bytes() {
+            if let Some(bytes) = pool.bytes(&slot) {
                 return (bytes, true);
             }
         }
@@ -303,13 +303,4 @@ fn right_length(bytes: Bytes, len: u32) -> Result<Bytes, Error> {
         return Ok(bytes);
     }
     Err(Error::Damaged)
-}
-
-/// The source of an admitted chunk.
-struct ByHand(Bytes);
-
-impl Source for ByHand {
-    fn read(&self, _len: u32) -> impl Future<Output = Result<Vec<Bytes>, String>> + Send {
-        std::future::ready(Ok(vec![self.0.clone()]))
-    }
 }

@@ -17,9 +17,6 @@ pub enum Error {
     /// Bytes on disk or from outside that are no manifest of this name.
     #[error("not the manifest of this name")]
     BadManifest,
-    /// Every slot is pinned by readers.
-    #[error("every slot of the cache is in use")]
-    Exhausted,
     /// The pool is of a format that this program does not know.
     #[error("cache format version {found} is unknown (this program knows {known})")]
     Format {

@@ -3,7 +3,8 @@
 //! It knows bytes, names and digests; no image metadata, no HTTP, no Raft. A chunk is 1 MiB of
 //! image data named by its BLAKE3; a manifest lists an image's chunks and is named by a BLAKE3 of
 //! its own context, so that no chunk can pass for a manifest. Every chunk proves itself: it is
-//! verified when it is filled and at the first read after a start.
+//! verified when it is filled, at the first read after a start, when its pages had left memory, and
+//! once its last check is older than the audit interval (`pool::slot` has the exact promise).
 //!
 //! | module | what lives there |
 //! | --- | --- |

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -87,6 +88,8 @@ fn config(dir: &Path, slots: u64) -> Config {
         dir: dir.join("pool"),
         size: slots * MIB as u64,
         max_fills: 4,
+        audit_interval: Duration::from_secs(600),
+        residency_interval: Duration::from_secs(600),
     }
 }
 
@@ -343,22 +346,83 @@ async fn a_byte_flipped_on_disk_is_never_served() {
     assert_eq!(cache.stats().used_slots, 1);
 }
 
+/// Turns one bit of the chunk in the segment file, past the cache.
+fn flip(dir: &Path, data: &[u8]) {
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(dir.join("pool/segments/00000000"))
+        .unwrap();
+    let slots = file.metadata().unwrap().len() / MIB as u64;
+    let mut head = [0; 64];
+    let begins = (0..slots).map(|slot| slot * MIB as u64).find(|at| {
+        file.read_exact_at(&mut head, *at).unwrap();
+        head[..] == data[..64]
+    });
+    let at = begins.expect("the chunk is in no slot") + data.len() as u64 - 1;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+#[tokio::test]
+async fn a_byte_flipped_while_the_cache_runs_is_not_served_past_the_audit_interval() {
+    let dir = tempfile::tempdir().unwrap();
+    let audited = Config {
+        audit_interval: Duration::from_millis(1),
+        ..config(dir.path(), 8)
+    };
+    let cache = Cache::open(audited).unwrap();
+    let (name, data) = whole(1);
+    let source = Held::new(data.clone());
+    let chunk = || cache.chunk(name, CHUNK_SIZE, Arc::clone(&source));
+    drop(chunk().await.unwrap());
+    flip(dir.path(), &data);
+    until("the check is due", || cache.get(name).is_none()).await;
+    assert!(chunk().await.unwrap() == data);
+    let stats = cache.stats();
+    assert_eq!((stats.corrupt_slots, stats.used_slots), (1, 1));
+    assert_eq!(source.reads(), 2);
+    // A good one is found good, without its source.
+    until("the check is due", || cache.get(name).is_none()).await;
+    let checks = cache.stats().checks;
+    assert!(chunk().await.unwrap() == data);
+    assert_eq!((cache.stats().checks, source.reads()), (checks + 1, 2));
+}
+
+#[tokio::test]
+async fn an_audit_interval_of_zero_verifies_every_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let audited = Config {
+        audit_interval: Duration::ZERO,
+        ..config(dir.path(), 8)
+    };
+    let cache = Cache::open(audited).unwrap();
+    let (name, data) = whole(1);
+    let source = Held::new(data.clone());
+    for _ in 0..4 {
+        let bytes = cache.chunk(name, CHUNK_SIZE, Arc::clone(&source)).await;
+        assert!(bytes.unwrap() == data);
+        assert!(cache.get(name).is_none());
+    }
+    assert_eq!((cache.stats().checks, source.reads()), (3, 1));
+}
+
 #[tokio::test]
 async fn a_killed_cache_finds_what_its_index_had_gathered() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = Cache::open(config(dir.path(), 8)).unwrap();
-    for number in 0..3 {
+    let cache = Cache::open(config(dir.path(), 4)).unwrap();
+    for number in 0..4 {
         fill(&cache, number).await;
     }
     cache.checkpoint().unwrap();
-    // After the last write of the index: this costs a miss, and a stale entry for slot 0.
-    let (first, _) = whole(0);
-    cache.forget(first);
+    // After the last write of the index: this costs a miss, and a stale entry for the slot of 0.
     fill(&cache, 9).await;
+    assert!(cache.get(whole(0).0).is_none());
     let killed = dir.path().join("killed");
     copy_as_if_killed(&dir.path().join("pool"), &killed.join("pool"));
-    let after = Cache::open(config(&killed, 8)).unwrap();
-    for number in [1, 2] {
+    let after = Cache::open(config(&killed, 4)).unwrap();
+    for number in [1, 2, 3] {
         let (name, data) = whole(number);
         let got = after
             .chunk(name, CHUNK_SIZE, Arc::new(Nothing))
@@ -448,30 +512,6 @@ async fn the_bound_holds_while_readers_pin_every_slot() {
     assert!(cache.get(whole(20).0).is_some());
     assert!(cache.get(whole(3).0).is_none());
     assert_eq!(cache.stats().evictions, 1);
-}
-
-#[tokio::test]
-async fn a_forgotten_chunk_stays_with_its_readers_and_then_frees_its_slot() {
-    let dir = tempfile::tempdir().unwrap();
-    let cache = Cache::open(config(dir.path(), 4)).unwrap();
-    let (name, data) = whole(0);
-    let reader = fill(&cache, 0).await.slice(1000..2000);
-    cache.forget(name);
-    cache.forget(name);
-    assert!(cache.get(name).is_none());
-    let mut others = Vec::new();
-    for number in 1..4 {
-        others.push(fill(&cache, number).await);
-    }
-    assert_eq!(cache.stats().unpooled, 0);
-    // The fourth slot is still the reader's.
-    fill(&cache, 5).await;
-    assert_eq!(cache.stats().unpooled, 1);
-    assert!(reader == data[1000..2000]);
-    drop(reader);
-    fill(&cache, 5).await;
-    assert_eq!(cache.stats().unpooled, 1);
-    assert!(cache.get(whole(5).0).is_some());
 }
 
 #[tokio::test]
@@ -578,18 +618,6 @@ async fn a_pool_whose_format_is_damaged_is_made_anew() {
     }
 }
 
-#[tokio::test]
-async fn an_admitted_chunk_is_held_and_a_false_one_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let cache = Cache::open(config(dir.path(), 4)).unwrap();
-    let (name, data) = whole(1);
-    let (other, _) = whole(2);
-    cache.admit(name, data.clone()).await.unwrap();
-    assert!(cache.get(name).unwrap() == data);
-    assert_eq!(cache.admit(other, data).await, Err(Error::Damaged));
-    assert!(cache.get(other).is_none());
-}
-
 #[test]
 fn zeros_are_zeros() {
     for len in [0, 1, MIB] {
@@ -613,9 +641,6 @@ async fn under_many_readers_every_byte_stays_what_it_was() {
                     let (name, data) = &chunks[number];
                     let source = Held::new(data.clone());
                     let bytes = cache.chunk(*name, CHUNK_SIZE, source).await.unwrap();
-                    if step % 40 == 0 {
-                        cache.forget(*name);
-                    }
                     // The one before has been held while other readers filled slots.
                     if let Some((number, bytes)) = before.replace((number, bytes)) {
                         assert!(bytes == chunks[number].1);

@@ -228,6 +228,8 @@ metrics! {
         "Readers that waited for another reader's fill";
     cache_fill: Counter = "cache_fill_bytes_total",
         "Bytes filled into the cache";
+    cache_checks: Counter = "cache_checks_total",
+        "Chunks in the cache that were compared with their names again";
     cache_corrupt_slots: Counter = "cache_corrupt_slots_total",
         "Slots whose bytes did not match their name; refilled, never served";
     cache_corrupt_sources: Counter = "cache_corrupt_sources_total",
@@ -284,6 +286,7 @@ impl Metrics {
             (&self.cache_misses, cache.misses),
             (&self.cache_shared_fills, cache.shared_fills),
             (&self.cache_fill, cache.fill_bytes),
+            (&self.cache_checks, cache.checks),
             (&self.cache_corrupt_slots, cache.corrupt_slots),
             (&self.cache_corrupt_sources, cache.corrupt_sources),
             (&self.cache_evictions, cache.evictions),

@@ -298,6 +298,8 @@ fn build(
         dir: data_dir.cache(),
         size: config.cache.size,
         max_fills: config.cache.max_fills,
+        audit_interval: config.cache.audit_interval,
+        residency_interval: config.cache.residency_interval,
     })?;
     let manifests = Arc::new(glimpse_cache::Manifests::open(data_dir.manifests())?);
     let stores = build_stores(&config)?;

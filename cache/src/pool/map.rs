@@ -27,6 +27,9 @@ use crate::chunk::CHUNK_SIZE;
 /// Bytes of one slot.
 const SLOT: usize = CHUNK_SIZE as usize;
 
+/// Bytes of a page on a machine with the smallest ones.
+const SMALLEST_PAGE: usize = 4 << 10;
+
 /// One mapped file of slots. While it lives the file is not truncated: nobody here does, and the
 /// pool's lock, which it holds, keeps other processes of this program away.
 struct Segment {
@@ -127,6 +130,33 @@ impl Place {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Ok(()),
             other => other,
         }
+    }
+
+    /// Whether all of the first `len` bytes are in memory now; what cannot be told counts as no.
+    pub(super) fn is_resident(&self, len: u32) -> bool {
+        let len = (len as usize).min(SLOT);
+        // One byte a page, of which only the lowest bit means anything. Larger pages need fewer.
+        let mut pages = [1_u8; SLOT / SMALLEST_PAGE];
+        // SAFETY: as in `bytes` the range lies in one live mapping, at a multiple of the page size;
+        // the kernel writes one byte for each page of it, for which there is room even if pages
+        // are as small as they get. It touches nothing else.
+        let result = unsafe {
+            let address = self.segment.map.as_mut_ptr().add(self.at * SLOT);
+            libc::mincore(address.cast(), len, pages.as_mut_ptr())
+        };
+        result == 0 && pages.iter().all(|page| page & 1 == 1)
+    }
+
+    /// Makes the pages leave memory, as far as the kernel pleases.
+    #[cfg(test)]
+    pub(super) fn page_out(&self) {
+        self.segment.file.sync_all().unwrap();
+        // SAFETY: the range lies in one live mapping, whose content this does not change.
+        let advised = unsafe {
+            let address = self.segment.map.as_mut_ptr().add(self.at * SLOT);
+            libc::madvise(address.cast(), SLOT, libc::MADV_PAGEOUT)
+        };
+        assert_eq!(advised, 0, "{}", io::Error::last_os_error());
     }
 
     /// Writes the slot from its beginning; what is longer than a slot is an error.

@@ -3,21 +3,23 @@
 //! A slot is free, or it holds a chunk, or it is being filled, and only its one [`Place`] can write
 //! it. The place lies in the free list, or in a [`Slot`] that all readers of the chunk share. The
 //! last who lets go of a slot, be it the pool or a reader, returns the place to the free list. More
-//! places than the bound allows are never made.
+//! places than the bound allows are never made. When the bytes of a slot are good enough to serve
+//! is told in `slot`.
 
 mod index;
 mod layout;
 mod map;
+mod slot;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     io,
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -29,11 +31,13 @@ use self::{
     index::{Held, Index},
     layout::Layout,
     map::{Place, open_segment},
+    slot::FreeList,
 };
+pub(crate) use self::slot::{Checks, Slot};
 use crate::{
     chunk::ChunkName,
     errors::Error,
-    eviction::{Candidate, Eviction, Ticket, Uses},
+    eviction::{Candidate, Eviction, Ticket},
 };
 
 /// After the disk refused to make room for another segment, how long it is not asked again.
@@ -47,12 +51,8 @@ pub(crate) struct Pool {
     growth: Mutex<Growth>,
     state: RwLock<State>,
     evictions: AtomicU64,
-    /// What instants of verification count from.
-    opened: Instant,
+    checks: Checks,
 }
-
-/// Places that hold nothing. Taken at the back; those that a write failed on go to the front.
-type FreeList = Mutex<VecDeque<Place>>;
 
 struct Growth {
     next_segment: u32,
@@ -66,20 +66,9 @@ struct State {
     stays: u32,
 }
 
-/// A slot that holds a chunk; who has one may read it.
-pub(crate) struct Slot {
-    place: Option<Place>,
-    free: Arc<FreeList>,
-    held: Held,
-    stay: u32,
-    uses: Uses,
-    /// Seconds after the pool was opened, plus one; 0: not since.
-    verified: AtomicU32,
-}
-
 impl Pool {
     /// Opens or makes the pool: the index is read, no chunk is.
-    pub(crate) fn open(dir: PathBuf, size: u64) -> Result<Self, Error> {
+    pub(crate) fn open(dir: PathBuf, size: u64, checks: Checks) -> Result<Self, Error> {
         let layout = Layout::open(dir, size)?;
         let (index, held) = Index::open(&layout.index())?;
         let slots = layout.slots();
@@ -118,7 +107,7 @@ impl Pool {
             }),
             state: RwLock::new(state),
             evictions: AtomicU64::new(0),
-            opened: Instant::now(),
+            checks,
         })
     }
 
@@ -126,7 +115,7 @@ impl Pool {
     pub(crate) fn find(&self, name: ChunkName) -> Option<Arc<Slot>> {
         let state = self.state.read();
         let slot = state.at(*state.by_name.get(&name)?)?;
-        slot.uses.count();
+        slot.uses().count();
         Some(Arc::clone(slot))
     }
 
@@ -160,41 +149,38 @@ impl Pool {
             }
             state.insert(place, Held { name, len }, &self.free)
         };
-        slot.mark_verified(self.opened);
+        slot.mark_verified(self.checks.now());
         self.index.touch(number);
         Ok(Some(slot))
     }
 
-    /// Reads a slot whole and compares it with its name. Blocks.
-    pub(crate) fn verify(&self, slot: &Slot) -> bool {
+    /// The chunk as a slice of the mapping that pins the slot. `None`: it must be verified first.
+    pub(crate) fn bytes(&self, slot: &Arc<Slot>) -> Option<Bytes> {
+        slot.is_good(&self.checks).then(|| slot.pin())
+    }
+
+    /// Reads a slot whole and compares it with its name: its bytes if they are good. Blocks.
+    pub(crate) fn verify(&self, slot: &Arc<Slot>) -> Option<Bytes> {
+        // Until it is done nobody takes the pages that it brings in for verified ones.
+        slot.mark_unverified();
         // What cannot be read is not what it should be.
-        let good = slot.populate().is_ok() && ChunkName::of([slot.bytes()]) == slot.held.name;
-        if good {
-            slot.mark_verified(self.opened);
-        }
-        good
+        let good = slot.populate().is_ok() && ChunkName::of([slot.bytes()]) == slot.held().name;
+        good.then(|| {
+            slot.mark_verified(self.checks.now());
+            slot.pin()
+        })
     }
 
     /// Forgets what a slot holds, if it still is the one that holds it.
     pub(crate) fn remove(&self, slot: &Arc<Slot>) {
         let removed = {
             let mut state = self.state.write();
-            let current = state.by_name.get(&slot.held.name).copied();
+            let current = state.by_name.get(&slot.held().name).copied();
             match current.filter(|number| state.at(*number).is_some_and(|at| Arc::ptr_eq(at, slot)))
             {
                 Some(number) => state.remove(number),
                 None => None,
             }
-        };
-        self.note_removed(removed);
-    }
-
-    /// Forgets a chunk.
-    pub(crate) fn forget(&self, name: ChunkName) {
-        let removed = {
-            let mut state = self.state.write();
-            let number = state.by_name.get(&name).copied();
-            number.and_then(|number| state.remove(number))
         };
         self.note_removed(removed);
     }
@@ -225,7 +211,7 @@ impl Pool {
     }
 
     fn held(&self, number: u32) -> Option<Held> {
-        self.state.read().at(number).map(|slot| slot.held)
+        self.state.read().at(number).map(|slot| slot.held())
     }
 
     /// A place to write to: a free one, a new one, or that of a chunk that has to leave.
@@ -280,10 +266,10 @@ impl Pool {
             let chosen = eviction.choose(|ticket| {
                 let slot = by_ticket(by_number, ticket)?;
                 Some(Candidate {
-                    uses: &slot.uses,
+                    uses: slot.uses(),
                     // Nobody can take another handle while we have the lock.
                     pinned: Arc::strong_count(slot) > 1,
-                    key: slot.held.name.short(),
+                    key: slot.held().name.short(),
                 })
             });
             chosen.and_then(|ticket| state.remove(ticket.slot))
@@ -314,7 +300,7 @@ fn open_segment_of(layout: &Layout, number: u32) -> io::Result<Vec<Place>> {
 /// The slot that a ticket stands for, while its stay lasts.
 fn by_ticket(by_number: &[Option<Arc<Slot>>], ticket: Ticket) -> Option<&Arc<Slot>> {
     let slot = by_number.get(ticket.slot as usize)?.as_ref()?;
-    (slot.stay == ticket.stay).then_some(slot)
+    (slot.stay() == ticket.stay).then_some(slot)
 }
 
 impl State {
@@ -346,14 +332,7 @@ impl State {
         let number = place.number();
         self.stays = self.stays.wrapping_add(1);
         let stay = self.stays;
-        let slot = Arc::new(Slot {
-            place: Some(place),
-            free: Arc::clone(free),
-            held,
-            stay,
-            uses: Uses::default(),
-            verified: AtomicU32::new(0),
-        });
+        let slot = Arc::new(Slot::new(place, Arc::clone(free), held, stay));
         self.by_name.insert(held.name, number);
         if let Some(at) = self.by_number.get_mut(number as usize) {
             *at = Some(Arc::clone(&slot));
@@ -363,53 +342,7 @@ impl State {
 
     fn remove(&mut self, number: u32) -> Option<(u32, Arc<Slot>)> {
         let slot = self.by_number.get_mut(number as usize)?.take()?;
-        self.by_name.remove(&slot.held.name);
+        self.by_name.remove(&slot.held().name);
         Some((number, slot))
-    }
-}
-
-impl Slot {
-    /// The chunk's bytes; of a slot that was not verified, whatever lies there.
-    fn bytes(&self) -> &[u8] {
-        match &self.place {
-            Some(place) => place.bytes(self.held.len),
-            None => &[],
-        }
-    }
-
-    fn populate(&self) -> io::Result<()> {
-        match &self.place {
-            Some(place) => place.populate(self.held.len),
-            None => Ok(()),
-        }
-    }
-
-    /// The chunk as a slice of the mapping that pins this slot. `None`: it must be verified first.
-    pub(crate) fn to_bytes(self: &Arc<Self>) -> Option<Bytes> {
-        let verified = self.verified.load(Ordering::Acquire) != 0;
-        verified.then(|| Bytes::from_owner(Pin(Arc::clone(self))))
-    }
-
-    fn mark_verified(&self, opened: Instant) {
-        let seconds = u32::try_from(opened.elapsed().as_secs()).unwrap_or(u32::MAX);
-        self.verified
-            .store(seconds.saturating_add(1), Ordering::Release);
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
-            self.free.lock().push_back(place);
-        }
-    }
-}
-
-/// What keeps a slot while bytes of it are on their way.
-struct Pin(Arc<Slot>);
-
-impl AsRef<[u8]> for Pin {
-    fn as_ref(&self) -> &[u8] {
-        self.0.bytes()
     }
 }

@@ -1,6 +1,6 @@
 //! The pool by itself: the index at its size, and a disk without room.
 
-use std::{fs, time::Instant};
+use std::{fs, time::Duration};
 
 use super::*;
 
@@ -10,6 +10,11 @@ fn held(number: u32) -> Held {
         name,
         len: 1 + number % 1000,
     }
+}
+
+fn open(dir: &std::path::Path, size: u64) -> Pool {
+    let checks = Checks::new(Duration::from_secs(600), Duration::ZERO);
+    Pool::open(dir.to_owned(), size, checks).unwrap()
 }
 
 #[test]
@@ -63,7 +68,7 @@ fn a_disk_without_room_for_a_segment_stops_growth_and_no_more() {
     // Two segments; the second cannot be made.
     let slots = layout::SEGMENT_SLOTS + 1;
     let size = u64::from(slots) * u64::from(crate::CHUNK_SIZE);
-    let pool = Pool::open(dir.path().to_owned(), size).unwrap();
+    let pool = open(dir.path(), size);
     fs::create_dir(pool.layout.segment(1)).unwrap();
     let chunk = |number: u32| {
         let data = Bytes::copy_from_slice(&number.to_le_bytes());
@@ -80,7 +85,7 @@ fn a_disk_without_room_for_a_segment_stops_growth_and_no_more() {
 #[test]
 fn a_piece_too_long_for_a_slot_is_refused_and_the_slot_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let pool = Pool::open(dir.path().to_owned(), 4 << 20).unwrap();
+    let pool = open(dir.path(), 4 << 20);
     let long = Bytes::from(vec![1; (1 << 20) + 1]);
     assert!(
         pool.store(ChunkName::of([&long]), std::slice::from_ref(&long))
@@ -92,7 +97,7 @@ fn a_piece_too_long_for_a_slot_is_refused_and_the_slot_kept() {
             .store(ChunkName::of([&data]), std::slice::from_ref(&data))
             .unwrap()
             .unwrap();
-        assert!(slot.to_bytes().unwrap() == data);
+        assert!(pool.bytes(&slot).unwrap() == data);
     }
     assert_eq!((pool.usage(), pool.evictions()), ((4, 4), 0));
 }
@@ -100,13 +105,71 @@ fn a_piece_too_long_for_a_slot_is_refused_and_the_slot_kept() {
 #[test]
 fn chunks_that_come_and_are_forgotten_leave_no_tickets_behind() {
     let dir = tempfile::tempdir().unwrap();
-    let pool = Pool::open(dir.path().to_owned(), 4 << 20).unwrap();
+    let pool = open(dir.path(), 4 << 20);
     for number in 0..100_u32 {
         let data = Bytes::copy_from_slice(&number.to_le_bytes());
         let name = ChunkName::of([&data]);
-        pool.store(name, &[data]).unwrap().unwrap();
-        pool.forget(name);
+        let slot = pool.store(name, &[data]).unwrap().unwrap();
+        pool.remove(&slot);
         assert!(pool.state.read().eviction.len() <= 9);
     }
     assert_eq!((pool.usage(), pool.evictions()), ((0, 4), 0));
+}
+
+#[test]
+fn a_removed_chunk_stays_with_its_readers_and_then_frees_its_slot() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = open(dir.path(), 4 << 20);
+    let store = |number: u8| {
+        let data = Bytes::from(vec![number; 10]);
+        pool.store(ChunkName::of([&data]), &[data]).unwrap()
+    };
+    let slot = store(1).unwrap();
+    let reader = pool.bytes(&slot).unwrap().slice(2..5);
+    pool.remove(&slot);
+    pool.remove(&slot);
+    drop(slot);
+    let others: Vec<_> = (2..5).filter_map(store).collect();
+    assert_eq!(others.len(), 3);
+    // The fourth place is still the reader's.
+    assert!(store(9).is_none());
+    assert_eq!(reader, [1; 3][..]);
+    drop(reader);
+    assert!(store(9).is_some());
+    assert_eq!((pool.usage(), pool.evictions()), ((4, 4), 0));
+}
+
+#[test]
+fn pages_that_left_memory_are_verified_before_they_are_served_again() {
+    // Not in the temporary directory, which may be memory itself.
+    let program = std::env::current_exe().unwrap();
+    let dir = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+    let pool = open(dir.path(), 4 << 20);
+    let data = Bytes::from(vec![7; 1 << 20]);
+    let name = ChunkName::of([&data]);
+    let slot = pool
+        .store(name, std::slice::from_ref(&data))
+        .unwrap()
+        .unwrap();
+    assert!(pool.bytes(&slot).unwrap() == data);
+    let out = || {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while pool.bytes(&slot).is_some() {
+            assert!(Instant::now() < deadline, "the pages never left memory");
+            slot.page_out();
+        }
+    };
+    out();
+    assert!(pool.verify(&slot).unwrap() == data);
+    assert!(pool.bytes(&slot).unwrap() == data);
+    out();
+    // Of all pages this one only comes back by itself.
+    let segment = fs::OpenOptions::new()
+        .write(true)
+        .open(pool.layout.segment(0));
+    let at = u64::from(slot.number()) << 20;
+    std::os::unix::fs::FileExt::write_all_at(&segment.unwrap(), &[8], at).unwrap();
+    assert!(pool.bytes(&slot).is_none());
+    assert!(pool.verify(&slot).is_none());
+    assert!(pool.bytes(&slot).is_none(), "served although it is damaged");
 }

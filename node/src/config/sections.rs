@@ -239,6 +239,12 @@ pub struct CacheConfig {
     pub memory: u64,
     /// Fills at once at most.
     pub max_fills: usize,
+    /// A chunk whose last check is older is verified when it is read.
+    #[serde(with = "values::duration")]
+    pub audit_interval: Duration,
+    /// How long pages that were seen in memory are taken to be there still.
+    #[serde(with = "values::duration")]
+    pub residency_interval: Duration,
 }
 
 impl Default for CacheConfig {
@@ -248,6 +254,8 @@ impl Default for CacheConfig {
             size: 20 << 30,
             memory: 512 << 20,
             max_fills: 16,
+            audit_interval: Duration::from_secs(600),
+            residency_interval: Duration::from_millis(100),
         }
     }
 }

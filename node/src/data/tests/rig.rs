@@ -149,6 +149,8 @@ impl Rig {
             dir: dir.path().join("cache"),
             size: 64 << 20,
             max_fills: 4,
+            audit_interval: config.cache.audit_interval,
+            residency_interval: config.cache.residency_interval,
         };
         let app = App {
             upload_slots: Arc::new(Semaphore::new(config.limits.concurrent_uploads)),
