@@ -119,7 +119,10 @@ async fn fill(data: &Path, count: usize) -> Result<()> {
     let config = glimpse_registry::Config {
         dir: data.registry(),
         replication,
-        dedup_entries: 10_000,
+        remember: glimpse_registry::store::Remember {
+            entries: 10_000,
+            bytes: 16 << 20,
+        },
         upload_lease: Duration::from_secs(60),
         table_cache_bytes: 512 << 20,
         incarnation: uuid::Uuid::new_v4().as_u128(),

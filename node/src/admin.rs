@@ -136,7 +136,7 @@ impl Admin {
         let config = &self.app.config;
         let registry = self.app.registry.status();
         let cache = self.app.cache.stats();
-        let images = self.app.registry.read_local();
+        let images = self.app.registry.read_local().image_count();
         let limits = &config.limits;
         let taken = |bound: usize, left: usize| bound.saturating_sub(left);
         Status {
@@ -156,7 +156,7 @@ impl Admin {
                 applied: registry.applied,
                 durable: registry.durable,
                 first: registry.first,
-                images: images.and_then(|view| view.image_count()).unwrap_or(0),
+                images,
             },
             cache: CacheStatus {
                 slots: cache.slots,

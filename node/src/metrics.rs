@@ -305,14 +305,12 @@ impl Metrics {
             counter.inner().store(value, Ordering::Relaxed);
         }
         let status = app.registry.status();
-        let (images, pending) = match app.registry.read_local() {
-            Ok(view) => (
-                view.image_count().unwrap_or(0),
-                view.pending_deletes(0, MAX_PENDING)
-                    .map_or(0, |pending| pending.len() as u64),
-            ),
-            Err(_) => (0, 0),
-        };
+        let view = app.registry.read_local();
+        let images = view.image_count();
+        let pending = view
+            .pending_deletes(0, MAX_PENDING)
+            .map_or(0, |pending| pending.len() as u64);
+        drop(view);
         let process = Process::read();
         let limits = &app.config.limits;
         let running = |bound: usize, slots: &tokio::sync::Semaphore| {

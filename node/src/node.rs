@@ -343,8 +343,10 @@ fn registry_config(config: &Config, data_dir: &DataDir) -> glimpse_registry::Con
         checkpoint_interval,
         keep_entries,
         segment_size,
+        keep_size,
         dedup_entries,
         table_cache,
+        dedup_size,
     } = config.registry;
     glimpse_registry::Config {
         dir: data_dir.registry(),
@@ -362,8 +364,12 @@ fn registry_config(config: &Config, data_dir: &DataDir) -> glimpse_registry::Con
             checkpoint_interval,
             keep_entries,
             segment_bytes: segment_size,
+            keep_bytes: keep_size,
         },
-        dedup_entries,
+        remember: glimpse_registry::store::Remember {
+            entries: dedup_entries,
+            bytes: dedup_size,
+        },
         upload_lease: config.limits.upload_lease,
         table_cache_bytes: table_cache,
         incarnation: rand::random(),

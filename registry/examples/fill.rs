@@ -23,7 +23,7 @@ use glimpse_registry::{
         Direction, Filter, ListQuery, MemberFilter, NumberColumn, Scope, SortKey, TextColumn,
         VisibilityFilter,
     },
-    store::Store,
+    store::{Remember, Store},
 };
 use glimpse_replication::{Committed, StateMachine as _};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -34,6 +34,10 @@ const GROUP: u64 = 64;
 const CHECKPOINT: u64 = 500;
 /// redb's page cache.
 const CACHE: usize = 64 << 20;
+const REMEMBER: Remember = Remember {
+    entries: 10_000,
+    bytes: 16 << 20,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -44,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .map_or_else(|| temporary.path().to_owned(), PathBuf::from);
     let path = directory.join("tables.redb");
     let begun = Instant::now();
-    let mut store = Store::open(&path, CACHE, 10_000)?;
+    let mut store = Store::open(&path, CACHE, REMEMBER)?;
     println!("open: {:?}", begun.elapsed());
     if store.applied_index() < images {
         load(&mut store, images)?;
@@ -146,7 +150,7 @@ fn pick<'a, T>(rng: &mut StdRng, all: &'a [T]) -> &'a T {
 }
 
 fn measure(view: &View) -> Result<(), Box<dyn Error>> {
-    let images = view.image_count()?;
+    let images = view.image_count();
     let mut rng = StdRng::seed_from_u64(1);
     let mut random = || id_of(rng.random_range(1..=images));
     let all = ListQuery {

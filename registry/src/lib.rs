@@ -60,9 +60,8 @@ pub struct Config {
     pub dir: std::path::PathBuf,
     /// The group below.
     pub replication: glimpse_replication::Config,
-    /// Commands remembered for deduplication; the oldest are forgotten first. The same on every
-    /// node of a group, or their tables differ.
-    pub dedup_entries: u64,
+    /// What is remembered for deduplication.
+    pub remember: store::Remember,
     /// How long an upload stays alive without a sign of life, in the log's time.
     pub upload_lease: std::time::Duration,
     /// Bytes of redb's page cache. Decoded records take up to a fifth of that again, mostly far less.

@@ -59,10 +59,10 @@ impl Page<'_> {
     /// Candidates that are sorted in memory at most. Sorting costs one record each; walking costs
     /// about a quarter of one for each of the images between two candidates, until the page is
     /// full. Where both cost the same lies this.
-    fn few(&self) -> Result<u64> {
+    fn few(&self) -> u64 {
         let limit = self.limit as u64;
-        let images = self.view.image_count()?;
-        Ok(limit.max((limit.saturating_mul(images) / 4).isqrt()))
+        let images = self.view.image_count();
+        limit.max((limit.saturating_mul(images) / 4).isqrt())
     }
 
     fn full(&self) -> bool {
@@ -242,7 +242,7 @@ impl Page<'_> {
         candidates: &Candidates<'_>,
         driver: &Posting,
     ) -> Result<Option<Vec<Arc<Image>>>> {
-        let few = self.few()?;
+        let few = self.few();
         let mut found = Vec::new();
         let keys = driver.chunk(0)..=driver.chunk(u16::MAX);
         let chunks = self

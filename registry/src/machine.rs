@@ -17,15 +17,16 @@ use crate::{
     command::{Command, CommandId, Envelope},
     encoding::fault,
     image::{Image, ImageId, Location, Member, PendingDelete, Timestamp},
-    outcome::{Outcome, Rejection},
+    outcome::{Outcome, Rejection, Remembered},
+    status::Status,
 };
 
 /// The state as the machine reads it.
 pub trait StateView {
     /// What the machine counts.
     fn counters(&self) -> Counters;
-    /// The answer to a command that was applied before and is still remembered.
-    fn remembered(&self, id: CommandId) -> Result<Option<Outcome>, Fault>;
+    /// What is remembered of a command that was applied before.
+    fn remembered(&self, id: CommandId) -> Result<Option<Remembered>, Fault>;
     /// A live image, without its upload.
     fn image(&self, id: ImageId) -> Result<Option<Arc<Image>>, Fault>;
     /// Whether the id belonged to an image that is deleted.
@@ -87,8 +88,8 @@ pub enum Change {
     RemovePendingDelete(u64),
     /// Sets the counters.
     PutCounters(Counters),
-    /// Remembers the answer to a command.
-    Remember(CommandId, Outcome),
+    /// Remembers a command.
+    Remember(CommandId, Remembered),
 }
 
 /// Decides what a command does to the state.
@@ -97,8 +98,8 @@ pub fn decide(
     index: LogIndex,
     envelope: &Envelope,
 ) -> Result<(Vec<Change>, Outcome), Fault> {
-    if let Some(outcome) = view.remembered(envelope.id)? {
-        return Ok((Vec::new(), outcome));
+    if let Some(remembered) = view.remembered(envelope.id)? {
+        return Ok((Vec::new(), again(view, remembered)?));
     }
     let mut counters = view.counters();
     counters.time = envelope
@@ -129,8 +130,32 @@ pub fn decide(
         ..
     } = draft;
     changes.push(Change::PutCounters(counters));
-    changes.push(Change::Remember(envelope.id, outcome.clone()));
+    changes.push(Change::Remember(envelope.id, Remembered::of(&outcome)));
     Ok((changes, outcome))
+}
+
+/// The answer to a repeated command: what the first time changed, as it is now.
+fn again(view: &impl StateView, remembered: Remembered) -> Result<Outcome, Fault> {
+    Ok(match remembered {
+        Remembered::Image(id) => match view.image(id)? {
+            Some(image) => {
+                let mut image = Image::clone(&image);
+                if image.status == Status::Saving {
+                    image.upload = view.upload(id)?.map(|state| state.upload);
+                }
+                Outcome::Image(Box::new(image))
+            }
+            None => Outcome::Done,
+        },
+        Remembered::Member(id, member) => match view.image(id)? {
+            Some(image) => view
+                .member(image.row, &member)?
+                .map_or(Outcome::Done, Outcome::Member),
+            None => Outcome::Done,
+        },
+        Remembered::Done => Outcome::Done,
+        Remembered::Rejected(rejection) => Outcome::Rejected(rejection),
+    })
 }
 
 /// Why a command does not run to its end.

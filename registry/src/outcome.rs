@@ -4,21 +4,48 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    image::{Image, Member, Version},
+    image::{Image, ImageId, Member, Version},
     status::Status,
 };
 
 /// The answer to one command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// The image as it is now.
+    /// The image as it is now: to a repeated command, as it is at the repetition.
     Image(Box<Image>),
     /// The member as it is now.
     Member(Member),
-    /// Done, nothing to show.
+    /// Done, nothing to show. Also the answer to a repeated command whose image or member is gone by
+    /// now: it was done the first time.
     Done,
     /// Refused.
     Rejected(Rejection),
+}
+
+/// What is remembered of an outcome, so that the same command proposed again is answered and not
+/// applied again. Small, whatever the outcome was: of an image only which one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Remembered {
+    /// [`Outcome::Image`]
+    Image(ImageId),
+    /// [`Outcome::Member`]
+    Member(ImageId, String),
+    /// [`Outcome::Done`]
+    Done,
+    /// [`Outcome::Rejected`]
+    Rejected(Rejection),
+}
+
+impl Remembered {
+    /// What to remember of an outcome.
+    pub fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Image(image) => Self::Image(image.id),
+            Outcome::Member(member) => Self::Member(member.image_id, member.member_id.clone()),
+            Outcome::Done => Self::Done,
+            Outcome::Rejected(rejection) => Self::Rejected(rejection.clone()),
+        }
+    }
 }
 
 /// Why a command was refused.
@@ -88,9 +115,6 @@ pub enum Rejection {
     /// The upload is no longer the image's own (deleted, aborted, lease lost).
     #[error("the upload was abandoned")]
     UploadLost,
-    /// The machine does not know the command: it was proposed by a newer node.
-    #[error("unknown command")]
-    UnknownCommand,
 }
 
 /// What a [`Rejection::CountQuota`] counts.

@@ -17,7 +17,7 @@ use crate::{
     command::{Command, CommandId, Envelope, UploadedData},
     encoding::{encode_envelope, fault},
     image::{Attributes, Image, ImageId, Member, MemberStatus, Timestamp, UploadId, Version},
-    outcome::Outcome,
+    outcome::{Outcome, Rejection},
     status::Status,
     store::{Reader, Store},
     view::View,
@@ -49,7 +49,7 @@ impl Registry {
         let store = Store::open(
             &config.dir.join("tables.redb"),
             config.table_cache_bytes,
-            config.dedup_entries,
+            config.remember,
         )?;
         let seams = Seams {
             clock,
@@ -194,7 +194,7 @@ impl Registry {
             store,
             reserve,
             quota,
-            lease_until: self.lease()?,
+            lease_until: self.lease(),
         })
         .await
     }
@@ -213,7 +213,7 @@ impl Registry {
             upload,
             reserve,
             quota,
-            lease_until: self.lease()?,
+            lease_until: self.lease(),
         })
         .await
     }
@@ -252,8 +252,8 @@ impl Registry {
     }
 
     /// A view of what this node has applied, without asking the group: for workers and metrics.
-    pub fn read_local(&self) -> Result<View> {
-        Ok(self.reader.view())
+    pub fn read_local(&self) -> View {
+        self.reader.view()
     }
 
     /// The time that the next command of this node would carry. The machine's own time stands still
@@ -270,18 +270,17 @@ impl Registry {
     async fn image(&self, command: Command) -> Result<Image> {
         match self.propose(command).await? {
             Outcome::Image(image) => Ok(*image),
-            outcome @ (Outcome::Member(_) | Outcome::Done | Outcome::Rejected(_)) => {
-                Err(unexpected(&outcome))
-            }
+            // Done by the first of two attempts, and gone before the second.
+            Outcome::Done => Err(Rejection::ImageNotFound.into()),
+            outcome @ (Outcome::Member(_) | Outcome::Rejected(_)) => Err(unexpected(&outcome)),
         }
     }
 
     async fn member(&self, command: Command) -> Result<Member> {
         match self.propose(command).await? {
             Outcome::Member(member) => Ok(member),
-            outcome @ (Outcome::Image(_) | Outcome::Done | Outcome::Rejected(_)) => {
-                Err(unexpected(&outcome))
-            }
+            Outcome::Done => Err(Rejection::MemberNotFound.into()),
+            outcome @ (Outcome::Image(_) | Outcome::Rejected(_)) => Err(unexpected(&outcome)),
         }
     }
 
@@ -295,10 +294,10 @@ impl Registry {
     }
 
     /// The end of a lease that begins now, in the machine's time, which may be ahead of the clock.
-    fn lease(&self) -> Result<Timestamp> {
-        let now = self.proposer.now().max(self.reader.view().time()?);
+    fn lease(&self) -> Timestamp {
+        let now = self.proposer.now().max(self.reader.view().time());
         let lease = micros(self.proposer.upload_lease);
-        Ok(Timestamp(now.0.saturating_add(lease)))
+        Timestamp(now.0.saturating_add(lease))
     }
 }
 

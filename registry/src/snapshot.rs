@@ -5,7 +5,7 @@
 //! per table:  length u8, name | rows u64 | per row: key length u32, value length u32, key, value
 //! ```
 //!
-//! Numbers are little-endian. All tables travel, in the order of [`tables::ALL`]: also those that
+//! Numbers are little-endian. All tables travel, in the order of [`crate::tables::ALL`]: also those that
 //! could be worked out from others, because copying is faster.
 
 use glimpse_replication::{Fault, LogIndex};

@@ -25,13 +25,15 @@ use crate::{
     writer::Writer,
 };
 
+pub use crate::writer::Remember;
+
 /// The tables and the machine that changes them. Owned by the group's thread; readers hold a
 /// [`Reader`].
 pub struct Store {
     shared: Arc<Shared>,
     meta: Meta,
     durable: LogIndex,
-    remember: u64,
+    remember: Remember,
 }
 
 /// A door to the newest view; cheap to clone.
@@ -54,11 +56,11 @@ impl Reader {
 
 impl Store {
     /// Opens or makes the tables at `path`. `cache_bytes` bounds redb's page cache, `remember` the
-    /// commands remembered for deduplication; the latter must be the same on every node of a group.
+    /// commands remembered for deduplication.
     ///
     /// New tables get their name only once they are whole and durable, so that a cut while they are
     /// made leaves nothing that a later start would trip over.
-    pub fn open(path: &Path, cache_bytes: usize, remember: u64) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, cache_bytes: usize, remember: Remember) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Io {
             path: path.to_owned(),
             error,
@@ -91,7 +93,7 @@ impl Store {
         disk: &dyn Disk,
         name: &str,
         cache_bytes: usize,
-        remember: u64,
+        remember: Remember,
     ) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Io {
             path: name.into(),
@@ -119,7 +121,7 @@ impl Store {
     pub(crate) fn open_with(
         backend: impl StorageBackend,
         cache_bytes: usize,
-        remember: u64,
+        remember: Remember,
     ) -> Result<Self, OpenError> {
         let database = Builder::new()
             .set_cache_size(cache_bytes)
@@ -139,7 +141,11 @@ impl Store {
         self.meta.counters.next_row += rows;
     }
 
-    fn start(database: Database, cache_bytes: usize, remember: u64) -> Result<Self, OpenError> {
+    fn start(
+        database: Database,
+        cache_bytes: usize,
+        remember: Remember,
+    ) -> Result<Self, OpenError> {
         let tables = |fault: Fault| OpenError::Tables(fault.to_string());
         let meta = match found(&database).map_err(tables)? {
             Found::Tables(meta) => meta,

@@ -18,7 +18,7 @@ use crate::{
 pub(crate) type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// The version of this page. Another one is refused at open.
-pub(crate) const TABLE_FORMAT: u32 = 1;
+pub(crate) const TABLE_FORMAT: u32 = 2;
 
 /// [`FORMAT_KEY`] → [`TABLE_FORMAT`], 4 bytes; [`META_KEY`] → [`Meta`].
 pub(crate) const META: Definition = TableDefinition::new("meta");
@@ -36,7 +36,7 @@ pub(crate) const PENDING_DELETES: Definition = TableDefinition::new("pending_del
 pub(crate) const TOMBSTONES: Definition = TableDefinition::new("tombstones");
 /// [`owner_key`] → [`Usage`]; no row when all is zero.
 pub(crate) const USAGE: Definition = TableDefinition::new("usage");
-/// Command id → [`crate::outcome::Outcome`].
+/// Command id → [`crate::outcome::Remembered`].
 pub(crate) const REMEMBERED: Definition = TableDefinition::new("remembered");
 /// Log index → command id (24 bytes): the order in which commands are forgotten.
 pub(crate) const REMEMBERED_ORDER: Definition = TableDefinition::new("remembered_order");
@@ -72,6 +72,8 @@ pub(crate) struct Meta {
     pub counters: Counters,
     /// Rows of [`REMEMBERED`].
     pub remembered: u64,
+    /// Bytes of them, and of [`REMEMBERED_ORDER`].
+    pub remembered_bytes: u64,
 }
 
 /// What the machine counts.

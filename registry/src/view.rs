@@ -147,8 +147,9 @@ impl View {
         Ok(rows)
     }
 
-    /// Images of any status in creation order from `row` on, for workers.
-    pub fn images_from(&self, row: u32, limit: usize) -> Result<Vec<Arc<Image>>> {
+    /// Images of any status in creation order from `row` on.
+    #[cfg(test)]
+    pub(crate) fn images_from(&self, row: u32, limit: usize) -> Result<Vec<Arc<Image>>> {
         const WHAT: &str = "reading image records";
         self.records()?
             .range(tables::row_key(row).as_slice()..)
@@ -162,13 +163,13 @@ impl View {
     }
 
     /// The machine's time: the largest time in the log.
-    pub fn time(&self) -> Result<Timestamp> {
-        Ok(self.0.meta.counters.time)
+    pub fn time(&self) -> Timestamp {
+        self.0.meta.counters.time
     }
 
     /// Images in the registry.
-    pub fn image_count(&self) -> Result<u64> {
-        Ok(self.0.meta.counters.images)
+    pub fn image_count(&self) -> u64 {
+        self.0.meta.counters.images
     }
 
     /// The last log entry that this view contains.

@@ -10,13 +10,23 @@ use crate::{
     encoding::{encode, fault},
     image::{Image, ImageId, Member},
     machine::{Change, StateView},
-    outcome::Outcome,
+    outcome::Remembered,
     postings::{Pending, Posting},
     tables::{self, Counters, Meta, UploadState, Usage},
     view::missing,
 };
 
 type Open<'t> = Table<'t, &'static [u8], &'static [u8]>;
+
+/// How much is remembered for deduplication; the oldest is forgotten first. The same on every node
+/// of a group, or their tables differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remember {
+    /// Commands at most.
+    pub entries: u64,
+    /// Bytes of their ids and answers at most.
+    pub bytes: u64,
+}
 
 /// The tables, open for writing.
 pub(crate) struct Writer<'t> {
@@ -35,15 +45,14 @@ pub(crate) struct Writer<'t> {
     /// Rows whose records are not what they were.
     changed: BTreeSet<u32>,
     meta: Meta,
-    /// Commands remembered at most.
-    remember: u64,
+    remember: Remember,
 }
 
 impl<'t> Writer<'t> {
     pub(crate) fn open(
         transaction: &'t WriteTransaction,
         meta: Meta,
-        remember: u64,
+        remember: Remember,
     ) -> Result<Self, Fault> {
         let open = |definition| {
             transaction
@@ -128,7 +137,7 @@ impl<'t> Writer<'t> {
                 self.meta.counters = counters;
                 Ok(())
             }
-            Change::Remember(id, outcome) => self.remember(index, id, &outcome),
+            Change::Remember(id, remembered) => self.remember(index, id, &remembered),
         }
     }
 
@@ -151,25 +160,42 @@ impl<'t> Writer<'t> {
         )
     }
 
-    /// Remembers an answer and forgets the oldest beyond the bound.
-    fn remember(&mut self, index: LogIndex, id: CommandId, outcome: &Outcome) -> Result<(), Fault> {
+    /// Remembers a command and forgets the oldest beyond the bounds.
+    fn remember(
+        &mut self,
+        index: LogIndex,
+        id: CommandId,
+        remembered: &Remembered,
+    ) -> Result<(), Fault> {
         const WHAT: &str = "forgetting old commands";
         let key = tables::command_key(id);
-        put(&mut self.remembered, &key, &encode(outcome)?)?;
+        let value = encode(remembered)?;
+        put(&mut self.remembered, &key, &value)?;
         put(&mut self.remembered_order, &index.to_be_bytes(), &key)?;
         self.meta.remembered += 1;
-        while self.meta.remembered > self.remember {
-            let Some((_, forgotten)) = self.remembered_order.pop_first().map_err(fault(WHAT))?
-            else {
+        self.meta.remembered_bytes += remembered_bytes(&value);
+        while self.meta.remembered > self.remember.entries
+            || self.meta.remembered_bytes > self.remember.bytes
+        {
+            let Some((_, oldest)) = self.remembered_order.pop_first().map_err(fault(WHAT))? else {
                 break;
             };
-            self.remembered
-                .remove(forgotten.value())
+            let forgotten = self
+                .remembered
+                .remove(oldest.value())
                 .map_err(fault(WHAT))?;
+            let bytes = forgotten.map_or(0, |value| remembered_bytes(value.value()));
             self.meta.remembered -= 1;
+            self.meta.remembered_bytes = self.meta.remembered_bytes.saturating_sub(bytes);
         }
         Ok(())
     }
+}
+
+/// Bytes that a remembered command takes: its id twice, its index, and the value.
+fn remembered_bytes(value: &[u8]) -> u64 {
+    const KEYS: usize = 24 + 24 + 8;
+    (KEYS + value.len()) as u64
 }
 
 fn put(table: &mut Open<'_>, key: &[u8], value: &[u8]) -> Result<(), Fault> {
@@ -191,7 +217,7 @@ impl StateView for Writer<'_> {
         self.meta.counters
     }
 
-    fn remembered(&self, id: CommandId) -> Result<Option<Outcome>, Fault> {
+    fn remembered(&self, id: CommandId) -> Result<Option<Remembered>, Fault> {
         tables::get(
             &self.remembered,
             "reading a remembered command",

@@ -166,6 +166,12 @@ impl<M: StateMachine> Core<M> {
         Ok(core)
     }
 
+    /// Whether there is no other member, not even a learner.
+    fn is_alone(&self) -> bool {
+        let mut members = self.raw.raft.prs().iter();
+        members.all(|(id, _)| *id == self.config.raft_id)
+    }
+
     fn is_sole_voter(&self) -> bool {
         let voters = self.raw.raft.prs().conf().voters();
         voters.ids().iter().eq([self.config.raft_id])
@@ -344,7 +350,12 @@ impl<M: StateMachine> Core<M> {
     /// Makes the machine durable and cuts the log below it.
     pub fn checkpoint(&mut self) -> Result<(), Fault> {
         let durable = self.machine.checkpoint()?;
-        let target = durable.saturating_sub(self.config.keep_entries);
+        let target = if self.is_alone() {
+            durable
+        } else {
+            let (entries, bytes) = (self.config.keep_entries, self.config.keep_bytes);
+            self.raw.store().state().keeping(durable, entries, bytes)
+        };
         self.raw.mut_store().compact(target)?;
         self.checkpoint = Checkpoint {
             tick: self.now,

@@ -138,12 +138,16 @@ pub struct Config {
     pub max_command_bytes: usize,
     /// How long a proposal or read waits for its answer.
     pub timeout: Duration,
-    /// Bytes of log since the last checkpoint that cause the next one.
+    /// Bytes of log since the last checkpoint that cause the next one. What is written since is in
+    /// memory as well.
     pub checkpoint_bytes: u64,
     /// Time since the last checkpoint that causes the next one (if anything was applied).
     pub checkpoint_interval: Duration,
-    /// Entries kept in the log below the durable index, for slow followers.
+    /// Entries kept in the log below the durable index at most, for slow followers. A group whose
+    /// only member is this node keeps none.
     pub keep_entries: u64,
+    /// Bytes of those entries at most. They are in memory as well.
+    pub keep_bytes: u64,
     /// Size of one log segment; preallocated.
     pub segment_bytes: u64,
 }

@@ -170,7 +170,6 @@ impl From<Rejection> for ApiError {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
             Rejection::UploadLost => StatusCode::GONE,
-            Rejection::UnknownCommand => StatusCode::NOT_IMPLEMENTED,
         };
         Self::new(status, rejection.to_string())
     }

@@ -463,8 +463,7 @@ fn registry_error(error: glimpse_registry::Error, id: &str) -> ApiError {
         | Rejection::NotShared
         | Rejection::MemberExists
         | Rejection::MemberNotFound
-        | Rejection::TagNotFound
-        | Rejection::UnknownCommand => error.into(),
+        | Rejection::TagNotFound => error.into(),
     }
 }
 

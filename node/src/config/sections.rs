@@ -142,13 +142,19 @@ pub struct RegistryConfig {
     /// Time that causes a checkpoint.
     #[serde(with = "values::duration")]
     pub checkpoint_interval: Duration,
-    /// Entries kept in the log for slow followers.
+    /// Entries kept in the log for slow followers at most.
     pub keep_entries: u64,
+    /// Bytes of those at most.
+    #[serde(with = "values::size")]
+    pub keep_size: u64,
     /// Bytes of one log segment.
     #[serde(with = "values::size")]
     pub segment_size: u64,
     /// Command ids remembered for deduplication.
     pub dedup_entries: u64,
+    /// Bytes of what is remembered.
+    #[serde(with = "values::size")]
+    pub dedup_size: u64,
     /// Bytes of the tables' page cache.
     #[serde(with = "values::size")]
     pub table_cache: usize,
@@ -168,11 +174,13 @@ impl Default for RegistryConfig {
             tick: Duration::from_millis(100),
             election_ticks: 10,
             heartbeat_ticks: 2,
-            checkpoint_size: 64 << 20,
+            checkpoint_size: 16 << 20,
             checkpoint_interval: Duration::from_secs(60),
             keep_entries: 10_000,
-            segment_size: 64 << 20,
+            keep_size: 16 << 20,
+            segment_size: 16 << 20,
             dedup_entries: 100_000,
+            dedup_size: 16 << 20,
             table_cache: 64 << 20,
         }
     }

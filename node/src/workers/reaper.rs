@@ -149,14 +149,14 @@ impl Reaper {
 
     /// Which uploads are dead, and whether others are only for want of a command to move the time.
     async fn dead_uploads(&self) -> Result<(Vec<DeadUpload>, bool), StepError> {
-        let local = self.app.registry.read_local()?;
+        let local = self.app.registry.read_local();
         if local.uploads(None, 1)?.is_empty() {
             return Ok((Vec::new(), false));
         }
         drop(local);
         let me = self.node();
         let view = self.app.registry.read().await?;
-        let (now, clock) = (view.time()?, self.app.registry.clock());
+        let (now, clock) = (view.time(), self.app.registry.clock());
         let mut overdue = false;
         let mut dead = Vec::new();
         let mut after = None;
@@ -206,7 +206,7 @@ impl Reaper {
         // A store that cannot be reached is left alone for the rest of the pass.
         let mut down = BTreeSet::new();
         loop {
-            let view = self.app.registry.read_local()?;
+            let view = self.app.registry.read_local();
             let queue = view.pending_deletes(after, self.config.batch)?;
             drop(view);
             let Some(last) = queue.last() else {

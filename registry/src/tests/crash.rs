@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rand::{RngExt as _, rngs::StdRng};
 use redb::StorageBackend;
 
-use super::fixture::{CACHE, SECOND, assert_same_state, entry, random_command, seeded};
+use super::fixture::{CACHE, SECOND, assert_same_state, entry, random_command, remember, seeded};
 use crate::{image::ImageId, store::Store};
 
 /// What can be lost on its own.
@@ -118,7 +118,7 @@ struct Run {
 
 fn run(rng: &mut StdRng) -> Run {
     let file = Traced::default();
-    let mut store = Store::open_with(file.clone(), CACHE, 40).unwrap();
+    let mut store = Store::open_with(file.clone(), CACHE, remember(40)).unwrap();
     let mut promised = vec![(file.steps.lock().len(), 0)];
     let mut log = Vec::new();
     let mut clock = 1_000 * SECOND;
@@ -194,7 +194,7 @@ fn no_power_cut_loses_an_acknowledged_write() {
                 .rev()
                 .find(|(at, _)| *at <= end)
                 .map(|(_, index)| *index);
-            match Store::open_with(Traced::holding(file), CACHE, 40) {
+            match Store::open_with(Traced::holding(file), CACHE, remember(40)) {
                 Ok(store) => {
                     assert!(store.applied_index() >= promised.unwrap_or(0));
                     replays += usize::from(replay(store, &run));
@@ -231,7 +231,7 @@ fn a_kill_without_a_power_cut_loses_nothing_either() {
                 Step::Sync => {}
             }
         }
-        let store = Store::open_with(Traced::holding(file), CACHE, 40).unwrap();
+        let store = Store::open_with(Traced::holding(file), CACHE, remember(40)).unwrap();
         replay(store, &run);
     }
 }

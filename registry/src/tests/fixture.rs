@@ -20,11 +20,20 @@ use crate::{
         TextColumn, TimeColumn, VisibilityFilter,
     },
     status::Status,
-    store::Store,
+    store::{Remember, Store},
     view::View,
 };
 
 pub(super) const CACHE: usize = 1 << 20;
+pub(super) const REMEMBER: Remember = remember(100_000);
+
+/// So many commands.
+pub(super) const fn remember(entries: u64) -> Remember {
+    Remember {
+        entries,
+        bytes: 1 << 30,
+    }
+}
 pub(super) const SECOND: u64 = 1_000_000;
 
 /// A seed: from `GLIMPSE_SEED`, or random; printed, so that a failure can be repeated.
@@ -46,10 +55,10 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn new() -> Self {
-        Self::on(InMemoryBackend::new(), 1000)
+        Self::on(InMemoryBackend::new(), remember(1000))
     }
 
-    pub(super) fn on(backend: impl StorageBackend, remember: u64) -> Self {
+    pub(super) fn on(backend: impl StorageBackend, remember: Remember) -> Self {
         let store = Store::open_with(backend, CACHE, remember).unwrap();
         Self {
             index: store.applied_index(),

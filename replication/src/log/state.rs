@@ -2,7 +2,7 @@
 //! [`State::apply`], so that a restart cannot come to another result.
 //!
 //! Entries are kept here until they are compacted. That is bounded by the checkpoints, which come
-//! by bytes of log (`checkpoint_bytes`), plus `keep_entries`.
+//! by bytes of log (`checkpoint_bytes`), plus what is kept below them (`keep_entries`, `keep_bytes`).
 
 use std::collections::VecDeque;
 
@@ -55,6 +55,19 @@ impl State {
             return Some(self.base.term);
         }
         self.entry(index).map(|entry| entry.term)
+    }
+
+    /// Where to compact so that of the entries up to `durable` the newest stay: so many at most, and
+    /// so many bytes at most.
+    pub(crate) fn keeping(&self, durable: u64, entries: u64, bytes: u64) -> u64 {
+        let (mut index, mut room) = (durable, bytes);
+        while durable - index < entries
+            && let Some(entry) = self.entry(index)
+            && let Some(rest) = room.checked_sub((entry.data.len() + entry.context.len()) as u64)
+        {
+            (index, room) = (index - 1, rest);
+        }
+        index
     }
 
     /// The membership in force once the entry at `index` is applied.

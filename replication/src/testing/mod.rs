@@ -53,6 +53,7 @@ pub fn config(raft_id: u64) -> Config {
         checkpoint_bytes: 1 << 20,
         checkpoint_interval: Duration::from_secs(30),
         keep_entries: 16,
+        keep_bytes: 1 << 20,
         segment_bytes: 1 << 18,
     }
 }

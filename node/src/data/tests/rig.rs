@@ -140,7 +140,10 @@ impl Rig {
                 keep_bytes: 0,
                 segment_bytes: 1 << 20,
             },
-            dedup_entries: 1000,
+            remember: glimpse_registry::store::Remember {
+                entries: 1000,
+                bytes: 1 << 20,
+            },
             upload_lease: config.limits.upload_lease,
             table_cache_bytes: 8 << 20,
             incarnation: rand::random(),

@@ -69,7 +69,7 @@ impl Reaper {
         let Ok(id) = key.parse::<ImageId>() else {
             return Ok(Object::Unknown);
         };
-        let view = self.app.registry.read_local()?;
+        let view = self.app.registry.read_local();
         let uploading = || {
             let before = ImageId((u128::from_be_bytes(id.0).wrapping_sub(1)).to_be_bytes());
             let after = (id.0 != [0; 16]).then_some(before);

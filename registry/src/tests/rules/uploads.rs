@@ -1,0 +1,185 @@
+//! Uploads and the storage quota.
+
+use super::{abort, delete, extend, update};
+use crate::{
+    image::{Attributes, Timestamp, UploadId},
+    outcome::{Outcome, Rejection},
+    status::Status,
+    tests::fixture::{Node, SECOND, attributes, begin, finish, image, image_id, rejection},
+};
+
+#[test]
+fn an_upload_goes_from_queued_over_saving_to_active() {
+    let mut node = Node::new();
+    node.create(1, attributes());
+    let saving = image(node.begin(1, 5, 40));
+    assert_eq!(saving.status, Status::Saving);
+    assert_eq!(saving, node.image(1));
+    assert_eq!(saving.upload.unwrap().reserved, 40);
+    assert_eq!(node.view().usage("p").unwrap(), (0, 40));
+    assert_eq!(
+        rejection(node.begin(1, 6, 0)),
+        Rejection::ForbiddenMove {
+            from: Status::Saving,
+            to: Status::Saving,
+        }
+    );
+    assert_eq!(
+        rejection(node.run(finish(1, 6, 9, None))),
+        Rejection::UploadLost
+    );
+    let active = image(node.run(finish(1, 5, 9, None)));
+    assert_eq!((active.status, active.size), (Status::Active, Some(9)));
+    assert_eq!(active, node.image(1));
+    assert_eq!(node.view().usage("p").unwrap(), (9, 0));
+    assert_eq!(node.view().uploads(None, 10).unwrap(), []);
+    assert_eq!(
+        rejection(node.begin(1, 6, 0)),
+        Rejection::ForbiddenMove {
+            from: Status::Active,
+            to: Status::Saving,
+        }
+    );
+}
+
+#[test]
+fn an_upload_needs_both_formats() {
+    let mut node = Node::new();
+    let formless = Attributes {
+        container_format: None,
+        ..attributes()
+    };
+    node.create(1, formless);
+    assert_eq!(rejection(node.begin(1, 1, 0)), Rejection::FormatsUnset);
+}
+
+#[test]
+fn an_aborted_upload_leaves_the_image_as_before_and_a_second_one_works() {
+    let mut node = Node::new();
+    node.create(1, attributes());
+    node.begin(1, 5, 40);
+    assert_eq!(rejection(node.run(abort(1, 6))), Rejection::UploadLost);
+    assert_eq!(node.run(abort(1, 5)), Outcome::Done);
+    assert_eq!(rejection(node.run(abort(1, 5))), Rejection::UploadLost);
+    let queued = node.image(1);
+    assert_eq!((queued.status, queued.size), (Status::Queued, None));
+    assert_eq!(node.view().usage("p").unwrap(), (0, 0));
+    node.begin(1, 6, 0);
+    image(node.run(finish(1, 6, 9, None)));
+}
+
+#[test]
+fn a_quota_holds_at_begin_extend_and_finish() {
+    let mut node = Node::new();
+    node.create_active(1, attributes(), 50);
+    node.create(2, attributes());
+    let lease = Timestamp(node.clock + SECOND);
+    let over = |used, requested| Rejection::StorageQuota {
+        used,
+        requested,
+        limit: 100,
+    };
+    assert_eq!(
+        rejection(node.run(begin(2, 2, 51, Some(100), lease))),
+        over(50, 51)
+    );
+    assert_eq!(node.image(2).status, Status::Queued);
+    image(node.run(begin(2, 2, 10, Some(100), lease)));
+    assert_eq!(
+        rejection(node.run(extend(&node, 2, 2, 51, Some(100)))),
+        over(50, 51)
+    );
+    assert_eq!(node.run(extend(&node, 2, 2, 50, Some(100))), Outcome::Done);
+    assert_eq!(node.view().usage("p").unwrap(), (50, 50));
+    // A second upload sees the reservation of the first.
+    node.create(3, attributes());
+    assert_eq!(
+        rejection(node.run(begin(3, 3, 1, Some(100), lease))),
+        over(100, 1)
+    );
+    assert_eq!(
+        rejection(node.run(finish(2, 2, 60, Some(100)))),
+        over(50, 60)
+    );
+    assert_eq!(node.image(2).status, Status::Saving);
+    image(node.run(finish(2, 2, 20, Some(100))));
+    assert_eq!(node.view().usage("p").unwrap(), (70, 0));
+}
+
+#[test]
+fn an_extension_is_no_change_that_a_client_sees() {
+    let mut node = Node::new();
+    node.create(1, attributes());
+    let before = image(node.begin(1, 1, 0));
+    node.clock += SECOND;
+    node.run(extend(&node, 1, 1, 7, None));
+    let after = node.image(1);
+    assert_eq!(
+        (after.version, after.updated_at),
+        (before.version, before.updated_at)
+    );
+    assert_eq!(after.upload.unwrap().reserved, 7);
+}
+
+#[test]
+fn after_its_lease_an_upload_can_only_be_aborted() {
+    let mut node = Node::new();
+    node.create(1, attributes());
+    node.begin(1, 1, 7);
+    node.clock += 61 * SECOND;
+    let late = extend(&node, 1, 1, 0, None);
+    assert_eq!(rejection(node.run(late)), Rejection::UploadLost);
+    assert_eq!(
+        rejection(node.run(finish(1, 1, 7, None))),
+        Rejection::UploadLost
+    );
+    // No clock brings it back.
+    node.clock -= 61 * SECOND;
+    assert_eq!(
+        rejection(node.run(finish(1, 1, 7, None))),
+        Rejection::UploadLost
+    );
+    assert_eq!(node.run(abort(1, 1)), Outcome::Done);
+    assert_eq!(node.view().usage("p").unwrap(), (0, 0));
+}
+
+#[test]
+fn the_upload_of_a_deleted_image_is_found_until_it_is_aborted() {
+    let mut node = Node::new();
+    node.create(1, attributes());
+    node.begin(1, 5, 40);
+    assert_eq!(node.run(delete(1)), Outcome::Done);
+    assert_eq!(
+        rejection(node.run(finish(1, 5, 9, None))),
+        Rejection::UploadLost
+    );
+    let late = extend(&node, 1, 5, 50, None);
+    assert_eq!(rejection(node.run(late)), Rejection::UploadLost);
+    let rows = node.view().uploads(None, 10).unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        (rows[0].upload.id, rows[0].image_exists),
+        (UploadId(5), false)
+    );
+    // Its bytes may still be in the store.
+    assert_eq!(node.view().usage("p").unwrap(), (0, 40));
+    assert_eq!(node.run(abort(1, 5)), Outcome::Done);
+    assert_eq!(node.view().uploads(None, 10).unwrap(), []);
+    assert_eq!(node.view().usage("p").unwrap(), (0, 0));
+    assert_eq!(node.view().image(image_id(1)).unwrap(), None);
+}
+
+#[test]
+fn usage_follows_the_owner() {
+    let mut node = Node::new();
+    node.create_active(1, attributes(), 10);
+    node.create(2, attributes());
+    node.begin(2, 2, 5);
+    for id in [1, 2] {
+        image(node.run(update(&node, id, |a| a.owner = Some("q".to_owned()))));
+    }
+    assert_eq!(node.view().usage("p").unwrap(), (0, 0));
+    assert_eq!(node.view().usage("q").unwrap(), (10, 5));
+    image(node.run(finish(2, 2, 5, None)));
+    assert_eq!(node.view().usage("q").unwrap(), (15, 0));
+}
