@@ -100,18 +100,19 @@ async fn restart(node: &mut Node, random: &mut Random) {
 /// At the end: every image as every persona, shown and listed and its bytes.
 async fn everything(clients: &[Client], personas: &[Persona], rules: &Rules) {
     for (client, who) in clients.iter().zip(personas) {
-        for (sort, query) in [
-            (None, "limit=3"),
-            (Some(("id", true)), "sort=id:asc&limit=3"),
-            (Some(("name", true)), "sort=name:asc&limit=2"),
-            (Some(("size", false)), "sort=size&limit=5"),
+        for (sort, limit, query) in [
+            (None, 3, "limit=3"),
+            (Some(("id", true)), 3, "sort=id:asc&limit=3"),
+            (Some(("name", true)), 2, "sort=name:asc&limit=2"),
+            (Some(("size", false)), 5, "sort=size&limit=5"),
         ] {
             let listing = Listing {
                 sort,
+                limit,
                 ..Listing::default()
             };
             let listed = client.list_all(query).await;
-            assert_eq!(listed, rules.listed(who, &listing), "{} {query}", who.user);
+            assert_eq!(listed, rules.walked(who, &listing), "{} {query}", who.user);
         }
         for id in rules.ids() {
             let shown = client.show(&id).await;

@@ -29,7 +29,7 @@ const MEMBER_LENGTH: usize = 255;
 pub(super) async fn list(app: &App, context: &Context, id: &str) -> Result<Response, ApiError> {
     let view = app.registry.read().await?;
     let image = authorize::find(&view, context, id)?;
-    shared(&image)?;
+    shared(app, context, &image)?;
     authorize::check(&app.policy, "get_members", context, &image)?;
     let members = view.members(image.id)?;
     let mut out = Vec::with_capacity(64 + members.len() * 256);
@@ -66,7 +66,7 @@ pub(super) async fn create(
     }
     attribute::narrow(&member)?;
     let image = images::find(app, context, id).await?;
-    shared(&image)?;
+    shared(app, context, &image)?;
     authorize::check(&app.policy, "add_member", context, &image)?;
     let quota = app.config.limits.image_member_quota;
     let added = app
@@ -95,7 +95,7 @@ pub(super) async fn show(
 ) -> Result<Response, ApiError> {
     let view = app.registry.read().await?;
     let image = authorize::find(&view, context, id)?;
-    shared(&image)
+    shared(app, context, &image)
         .and_then(|()| look_up(app, context, &view, &image, member))
         .map(|found| render(&found))
         .map_err(|error| match error.status {
@@ -157,7 +157,7 @@ async fn existing(
 ) -> Result<Arc<Image>, ApiError> {
     let view = app.registry.read().await?;
     let image = authorize::find(&view, context, id)?;
-    shared(&image)?;
+    shared(app, context, &image)?;
     look_up(app, context, &view, &image, member)?;
     Ok(image)
 }
@@ -169,7 +169,6 @@ fn look_up(
     image: &Image,
     member: &str,
 ) -> Result<Member, ApiError> {
-    authorize::check(&app.policy, "get_image", context, image)?;
     let found = if sees(app, context, image, member) {
         view.member(image.id, member)?
     } else {
@@ -188,7 +187,9 @@ fn sees(app: &App, context: &Context, image: &Image, member: &str) -> bool {
     authorize::check_member(&app.policy, "get_member", context, image, member).is_ok()
 }
 
-fn shared(image: &Image) -> Result<(), ApiError> {
+/// Whether the image may have members; one that the caller may not see says nothing about itself.
+fn shared(app: &App, context: &Context, image: &Image) -> Result<(), ApiError> {
+    authorize::check(&app.policy, "get_image", context, image)?;
     if image.attributes.visibility == Visibility::Shared {
         Ok(())
     } else {

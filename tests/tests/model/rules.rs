@@ -27,7 +27,7 @@ pub(crate) struct Image {
     name: Value,
     status: &'static str,
     visibility: String,
-    owner: String,
+    owner: Option<String>,
     protected: bool,
     os_hidden: bool,
     formats: bool,
@@ -79,15 +79,25 @@ fn is_member(who: &Persona) -> bool {
     who.roles.iter().any(|role| role == "member")
 }
 
+fn owns(who: &Persona, image: &Image) -> bool {
+    image.owner.as_ref() == Some(&who.project)
+}
+
 fn may_modify(who: &Persona, image: &Image) -> bool {
-    is_admin(who) || (is_member(who) && image.owner == who.project)
+    is_admin(who) || (is_member(who) && owns(who, image))
+}
+
+/// Whether the look-up finds it; then [`sees`] is asked.
+fn finds(who: &Persona, image: &Image) -> bool {
+    image.owner.is_none() || sees(who, image)
 }
 
 fn sees(who: &Persona, image: &Image) -> bool {
     is_admin(who)
-        || image.owner == who.project
+        || owns(who, image)
         || matches!(image.visibility.as_str(), "public" | "community")
-        || (image.visibility == "shared" && image.members.contains_key(&who.project))
+        || (image.visibility == "shared"
+            && (image.owner.is_none() || image.members.contains_key(&who.project)))
 }
 
 fn refused(statuses: &[u16]) -> Wanted {
@@ -194,7 +204,10 @@ impl Rules {
             name: body.get("name").cloned().unwrap_or(Value::Null),
             status: "queued",
             visibility: text("visibility").unwrap_or_else(|| "shared".to_owned()),
-            owner: text("owner").unwrap_or_else(|| who.project.clone()),
+            owner: match body.get("owner") {
+                Some(owner) => owner.as_str().map(str::to_owned),
+                None => Some(who.project.clone()),
+            },
             protected: flag("protected"),
             os_hidden: flag("os_hidden"),
             formats: body.get("disk_format").is_some(),
@@ -213,7 +226,7 @@ impl Rules {
         }
         let mut errors = Vec::new();
         let admin = is_admin(who);
-        if !admin && (!is_member(who) || image.owner != who.project) {
+        if !admin && (!is_member(who) || !owns(who, &image)) {
             errors.push(403);
         }
         if !admin && image.visibility == "public" {
@@ -331,34 +344,54 @@ impl Rules {
     }
 
     fn list(&self, who: &Persona, listing: &Listing) -> Wanted {
-        let mut ids = self.listed(who, listing);
+        let mut rows = self.rows(who, listing);
         if let Some(marker) = &listing.marker {
-            let Some(marker) = self.visible(who, marker) else {
+            let marker = self.images.get(marker);
+            let Some(marker) = marker.filter(|image| finds(who, image)) else {
                 return refused(&[400]);
             };
             // The filter may leave it out: it marks its place all the same.
-            ids.retain(|id| self.order_of(listing, &self.images[id], marker).is_gt());
+            rows.retain(|image| self.order_of(listing, image, marker).is_gt());
         }
         let limit = listing.limit.min(PAGE);
+        let full = limit > 0 && rows.len() >= limit;
+        rows.truncate(limit);
+        // What the policy hides is taken out of the page, not made up for.
+        rows.retain(|image| sees(who, image));
+        let ids: Vec<String> = rows.into_iter().map(|image| image.id.clone()).collect();
         // A page that is full has a next one, even if that one is empty.
-        let next = limit > 0 && ids.len() >= limit;
-        ids.truncate(limit);
+        let next = full && !ids.is_empty();
         answered(200, Body::Ids { ids, next })
     }
 
-    /// Ids of a whole listing, whatever its marker and limit.
-    pub(crate) fn listed(&self, who: &Persona, listing: &Listing) -> Vec<String> {
+    /// Ids of a whole listing, page by page. It ends early where the policy hides a whole page.
+    pub(crate) fn walked(&self, who: &Persona, listing: &Listing) -> Vec<String> {
+        let rows = self.rows(who, listing);
+        let (mut ids, mut at) = (Vec::new(), 0);
+        loop {
+            let page = &rows[at..rows.len().min(at + listing.limit)];
+            let shown = page.iter().filter(|image| sees(who, image));
+            ids.extend(shown.map(|image| image.id.clone()));
+            match page.iter().rposition(|image| sees(who, image)) {
+                Some(last) if page.len() == listing.limit => at += last + 1,
+                _ => return ids,
+            }
+        }
+    }
+
+    /// What the look-up of a list finds, in its order.
+    fn rows(&self, who: &Persona, listing: &Listing) -> Vec<&Image> {
         let member_status = listing.asked("member_status").unwrap_or("accepted");
         let visibility = listing.asked("visibility").unwrap_or_default();
         let hidden = listing.asked("os_hidden") == Some("true");
         let listed = self.images.values().filter(|image| {
-            let own = image.owner == who.project;
+            let own = owns(who, image);
             let shared = image.visibility == "shared"
                 && image.members.get(&who.project).is_some_and(|status| {
                     member_status == "all" || status.as_str() == member_status
                 });
             let open = matches!(image.visibility.as_str(), "public" | "community");
-            if !(is_admin(who) || own || shared || open) {
+            if !(is_admin(who) || own || shared || open || image.owner.is_none()) {
                 return false;
             }
             let of_visibility = match visibility {
@@ -373,7 +406,7 @@ impl Rules {
         });
         let mut images: Vec<&Image> = listed.collect();
         images.sort_by(|one, other| self.order_of(listing, one, other));
-        images.into_iter().map(|image| image.id.clone()).collect()
+        images
     }
 
     /// How two images stand to each other. Among equals creation decides, in the direction that one
@@ -403,7 +436,7 @@ fn matches(image: &Image, key: &str, value: &str) -> bool {
         "name" => image.name == value,
         "tag" => image.tags.contains(value),
         "status" => image.status == value,
-        "owner" => image.owner == value,
+        "owner" => image.owner.as_deref() == Some(value),
         "protected" => image.protected.to_string() == value,
         "size_min" => {
             let least: usize = value.parse().expect("a number");
@@ -440,7 +473,7 @@ fn members(who: &Persona, image: &Image) -> Wanted {
     if image.visibility != "shared" {
         return refused(&[403]);
     }
-    let all = is_admin(who) || image.owner == who.project;
+    let all = is_admin(who) || owns(who, image);
     let rows = image
         .members
         .iter()
@@ -480,7 +513,7 @@ fn decide(who: &Persona, image: &mut Image, project: &str, status: &str) -> Want
     let may_decide = admin || (is_member(who) && own_row);
     if !may_decide {
         // The owner sees the row and may not decide; others do not even see it.
-        return if image.owner == who.project {
+        return if owns(who, image) {
             refused(&[403])
         } else {
             refused(&[403, 404])
@@ -517,7 +550,7 @@ fn patch(who: &Persona, image: &mut Image, operations: &[Operation]) -> Wanted {
                 if !is_admin(who) {
                     errors.push(403);
                 }
-                image.owner = text();
+                image.owner = value.as_str().map(str::to_owned);
             }
             "tags" => {
                 let tags = value.as_array().into_iter().flatten();

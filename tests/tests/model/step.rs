@@ -241,7 +241,7 @@ fn new_image(random: &mut Random, known: &[String]) -> Value {
         body["os_hidden"] = json!(true);
     }
     if random.one_in(8) {
-        body["owner"] = json!(random.pick(&PROJECTS));
+        body["owner"] = owner(random);
     }
     for _ in 0..random.below(6) {
         body[*random.pick(&KEYS)] = json!(random.pick(&WORDS));
@@ -253,6 +253,15 @@ fn new_image(random: &mut Random, known: &[String]) -> Value {
     body
 }
 
+/// A project, or nobody.
+fn owner(random: &mut Random) -> Value {
+    if random.one_in(3) {
+        Value::Null
+    } else {
+        json!(random.pick(&PROJECTS))
+    }
+}
+
 fn operation(random: &mut Random) -> Operation {
     let (key, value) = match random.below(12) {
         0 => ("name", json!(random.pick(&WORDS))),
@@ -260,7 +269,7 @@ fn operation(random: &mut Random) -> Operation {
         3 => ("protected", json!(random.one_in(2))),
         4 => ("os_hidden", json!(random.one_in(2))),
         5 => ("min_ram", json!(random.below(4))),
-        6 => ("owner", json!(random.pick(&PROJECTS))),
+        6 => ("owner", owner(random)),
         7 => {
             let tags: Vec<&str> = (0..random.below(8)).map(|_| *random.pick(&WORDS)).collect();
             ("tags", json!(tags))
