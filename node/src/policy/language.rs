@@ -44,7 +44,7 @@ pub enum SyntaxError {
     /// `%` that does not start `%(name)s`.
     #[error("`{0}`: a `%` must be part of `%(name)s`, or doubled")]
     Template(String),
-    /// Nested beyond [`MAX_DEPTH`].
+    /// Nested beyond `MAX_DEPTH`.
     #[error("nested deeper than {MAX_DEPTH}")]
     TooDeep,
 }

@@ -1,5 +1,5 @@
 //! The append-only log: what Raft must not forget. One frame and one fdatasync per group of
-//! changes; the format is in [`format`].
+//! changes; the format is in [`mod@format`].
 //!
 //! A failed write or fsync is never tried again: after it nobody knows what is on disk (the kernel
 //! may have dropped the dirty pages), so the log refuses all further writes and the node stops.
