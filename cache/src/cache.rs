@@ -18,7 +18,7 @@ use crate::{
     chunk::{CHUNK_SIZE, ChunkName, ZEROS},
     errors::Error,
     fill::{Fill, Fills, Joined},
-    pool::{Checks, Pool, Slot},
+    pool::{Checks, Pool, Settings, Slot},
 };
 
 /// Settings.
@@ -26,8 +26,11 @@ use crate::{
 pub struct Config {
     /// Directory of the pool.
     pub dir: PathBuf,
-    /// Bytes of the disk tier; a hard bound (but at least four chunks).
+    /// Bytes of the disk tier; a hard bound (but at least four chunks). Taken from the file system
+    /// as they are needed, 256 MiB at a time.
     pub size: u64,
+    /// Bytes of the file system that the pool leaves free when it grows; it gives back nothing.
+    pub keep_free: u64,
     /// Fills at once at most, and checks of chunks that an earlier process left.
     pub max_fills: usize,
     /// A chunk is verified again when it is read and was not for so long. Zero: at every read.
@@ -60,10 +63,15 @@ pub struct Stats {
     pub checks: u64,
     /// Slots whose bytes did not match their name; refilled.
     pub corrupt_slots: u64,
+    /// The same after a process that did not stop in order, at the first read: its last changes
+    /// are not in the index. Damage cannot be told from that.
+    pub stale_slots: u64,
     /// Chunks from the source that did not match their name.
     pub corrupt_sources: u64,
     /// Slots reused.
     pub evictions: u64,
+    /// Times that the pool could not grow: no room on the disk but what has to stay free.
+    pub refused_growth: u64,
     /// Slots in use.
     pub used_slots: u64,
     /// Slots in all.
@@ -91,6 +99,7 @@ struct Counters {
     unpooled: AtomicU64,
     checks: AtomicU64,
     corrupt_slots: AtomicU64,
+    stale_slots: AtomicU64,
     corrupt_sources: AtomicU64,
 }
 
@@ -102,7 +111,12 @@ impl Cache {
     /// Opens or makes the pool. The index is read; no chunk is. Blocks; call it at start.
     pub fn open(config: Config) -> Result<Arc<Self>, Error> {
         let checks = Checks::new(config.audit_interval, config.residency_interval);
-        let pool = Arc::new(Pool::open(config.dir, config.size, checks)?);
+        let pool = Arc::new(Pool::open(Settings {
+            dir: config.dir,
+            size: config.size,
+            keep_free: config.keep_free,
+            checks,
+        })?);
         let indexed = Arc::clone(&pool);
         let indexer = thread::Builder::new()
             .name("cache-index".into())
@@ -180,8 +194,10 @@ impl Cache {
             unpooled: read(&self.counters.unpooled),
             checks: read(&self.counters.checks),
             corrupt_slots: read(&self.counters.corrupt_slots),
+            stale_slots: read(&self.counters.stale_slots),
             corrupt_sources: read(&self.counters.corrupt_sources),
             evictions: self.pool.evictions(),
+            refused_growth: self.pool.refused_growth(),
             used_slots,
             slots,
         }
@@ -222,6 +238,7 @@ impl Cache {
     /// Verifies what a slot is said to hold; what it does not hold is forgotten.
     async fn check(&self, slot: Arc<Slot>) -> Option<Bytes> {
         let pool = Arc::clone(&self.pool);
+        let stale = pool.may_be_stale(&slot);
         let checked = spawn_blocking(move || {
             let bytes = pool.verify(&slot);
             if bytes.is_none() {
@@ -233,6 +250,12 @@ impl Cache {
         let bytes = checked.await.ok().flatten();
         match &bytes {
             Some(_) => count(&self.counters.hits, 1),
+            None if stale => {
+                count(&self.counters.stale_slots, 1);
+                tracing::debug!(
+                    "a cached chunk is not what it was before the crash; it is filled again"
+                );
+            }
             None => {
                 count(&self.counters.corrupt_slots, 1);
                 tracing::warn!("a cached chunk was damaged on disk; it is filled again");

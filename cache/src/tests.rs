@@ -87,6 +87,7 @@ fn config(dir: &Path, slots: u64) -> Config {
     Config {
         dir: dir.join("pool"),
         size: slots * MIB as u64,
+        keep_free: 0,
         max_fills: 4,
         audit_interval: Duration::from_secs(600),
         residency_interval: Duration::from_secs(600),
@@ -433,7 +434,84 @@ async fn a_killed_cache_finds_what_its_index_had_gathered() {
     for number in [0, 9] {
         fill(&after, number).await;
     }
-    assert_eq!(after.stats().used_slots, 4);
+    let stats = after.stats();
+    assert_eq!(stats.used_slots, 4);
+    // No damage, and not taken for any.
+    assert_eq!((stats.stale_slots, stats.corrupt_slots), (1, 0));
+    // After that a slot that does not match is damaged.
+    drop(after);
+    let (name, data) = whole(3);
+    flip(&killed, &data);
+    let after = Cache::open(config(&killed, 4)).unwrap();
+    assert!(fill(&after, 3).await == data);
+    let stats = after.stats();
+    assert_eq!((stats.stale_slots, stats.corrupt_slots), (0, 1));
+    assert!(after.get(name).is_some());
+}
+
+#[tokio::test]
+async fn the_pool_leaves_room_on_the_disk_and_serves_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let modest = |slots| Config {
+        keep_free: u64::MAX,
+        ..config(dir.path(), slots)
+    };
+    let segments = dir.path().join("pool/segments");
+    let cache = Cache::open(modest(8)).unwrap();
+    for number in 0..3 {
+        fill(&cache, number).await;
+    }
+    let stats = cache.stats();
+    assert_eq!((stats.refused_growth, stats.unpooled), (1, 3));
+    assert_eq!((stats.used_slots, stats.slots), (0, 8));
+    assert_eq!(fs::read_dir(&segments).unwrap().count(), 0);
+    drop(cache);
+    // What it has it keeps and uses, and takes no more.
+    let cache = Cache::open(config(dir.path(), 5)).unwrap();
+    for number in 0..5 {
+        fill(&cache, number).await;
+    }
+    drop(cache);
+    let cache = Cache::open(modest(8)).unwrap();
+    assert_eq!(cache.stats().used_slots, 5);
+    for number in 0..10 {
+        fill(&cache, number).await;
+    }
+    let stats = cache.stats();
+    assert_eq!((stats.used_slots, stats.unpooled), (5, 0));
+    let taken = fs::metadata(segments.join("00000000")).unwrap().len();
+    assert_eq!(taken, 5 * MIB as u64);
+}
+
+/// `cargo test --release -p glimpse-cache -- --ignored --nocapture hit`
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn what_a_hit_costs() {
+    for residency_interval in [
+        Duration::from_secs(600),
+        Duration::from_millis(100),
+        Duration::ZERO,
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(Config {
+            residency_interval,
+            ..config(dir.path(), 64)
+        });
+        let cache = cache.unwrap();
+        for number in 0..64 {
+            fill(&cache, number).await;
+        }
+        let names: Vec<_> = (0..64).map(|number| whole(number).0).collect();
+        let rounds = 20_000;
+        let begun = Instant::now();
+        for _ in 0..rounds {
+            for name in &names {
+                assert!(cache.get(*name).is_some());
+            }
+        }
+        let each = begun.elapsed() / (rounds * 64);
+        println!("pages looked up every {residency_interval:?}: {each:?} a hit");
+    }
 }
 
 #[tokio::test]

@@ -232,8 +232,14 @@ metrics! {
         "Chunks in the cache that were compared with their names again";
     cache_corrupt_slots: Counter = "cache_corrupt_slots_total",
         "Slots whose bytes did not match their name; refilled, never served";
+    cache_stale_slots: Counter = "cache_stale_slots_total",
+        "Slots that after a crash did not hold what the index said; refilled, never served";
     cache_corrupt_sources: Counter = "cache_corrupt_sources_total",
         "Chunks from a store that did not match their name; never served";
+    cache_unpooled: Counter = "cache_unpooled_total",
+        "Chunks served from memory because no slot could be had or written";
+    cache_refused_growth: Counter = "cache_refused_growth_total",
+        "Times that the cache could not grow because the disk has no room that need not stay free";
     cache_evictions: Counter = "cache_evictions_total",
         "Slots that were reused";
     cache_used_slots: Gauge = "cache_used_slots",
@@ -288,7 +294,10 @@ impl Metrics {
             (&self.cache_fill, cache.fill_bytes),
             (&self.cache_checks, cache.checks),
             (&self.cache_corrupt_slots, cache.corrupt_slots),
+            (&self.cache_stale_slots, cache.stale_slots),
             (&self.cache_corrupt_sources, cache.corrupt_sources),
+            (&self.cache_unpooled, cache.unpooled),
+            (&self.cache_refused_growth, cache.refused_growth),
             (&self.cache_evictions, cache.evictions),
             (&self.upload_finished, data.uploads_finished.get()),
             (&self.upload_failed, data.uploads_failed.get()),

@@ -297,6 +297,7 @@ fn build(
     let cache = glimpse_cache::Cache::open(glimpse_cache::Config {
         dir: data_dir.cache(),
         size: config.cache.size,
+        keep_free: config.cache.keep_free,
         max_fills: config.cache.max_fills,
         audit_interval: config.cache.audit_interval,
         residency_interval: config.cache.residency_interval,

@@ -21,6 +21,8 @@ use crate::{
 
 /// Group number → [`GROUP`] entries of a name and a length (u32, little-endian; 0: empty).
 const GROUPS: TableDefinition<u32, &[u8]> = TableDefinition::new("groups");
+/// Whether whoever wrote the index last has stopped in order. Missing: no.
+const CLEAN: TableDefinition<(), bool> = TableDefinition::new("clean");
 /// Slots of one row.
 pub(super) const GROUP: u32 = 64;
 const ENTRY: usize = 32 + 4;
@@ -41,6 +43,7 @@ pub(super) struct Index {
     db: Database,
     changes: Mutex<Changes>,
     changed: Condvar,
+    was_clean: bool,
 }
 
 #[derive(Default)]
@@ -52,7 +55,7 @@ struct Changes {
 impl Index {
     /// Opens the index and reads it whole: slot → what it is said to hold.
     pub(super) fn open(path: &Path) -> Result<(Self, HashMap<u32, Held>), Error> {
-        let (db, held) = match open_and_load(path) {
+        let (db, held, was_clean) = match open_and_load(path) {
             Ok(opened) => opened,
             Err(error) if is_in_use(&error) => return Err(Error::Disk(error.to_string())),
             Err(error) => {
@@ -69,8 +72,14 @@ impl Index {
             db,
             changes: Mutex::default(),
             changed: Condvar::new(),
+            was_clean,
         };
         Ok((index, held))
+    }
+
+    /// Whether the last process stopped in order, so that every slot holds what the index says.
+    pub(super) fn was_clean(&self) -> bool {
+        self.was_clean
     }
 
     /// Notes that a slot changed.
@@ -82,11 +91,16 @@ impl Index {
 
     /// Writes what changed, durably. `held` says what a slot holds now.
     pub(super) fn write(&self, held: impl Fn(u32) -> Option<Held>) -> Result<(), Error> {
+        self.write_and_mark(held, false)
+    }
+
+    /// As [`Index::write`]; `clean`: it is the last time.
+    fn write_and_mark(&self, held: impl Fn(u32) -> Option<Held>, clean: bool) -> Result<(), Error> {
         let groups = std::mem::take(&mut self.changes.lock().groups);
-        if groups.is_empty() {
+        if groups.is_empty() && !clean {
             return Ok(());
         }
-        let written = self.write_groups(&groups, held);
+        let written = self.write_groups(&groups, held, clean);
         if written.is_err() {
             self.changes.lock().groups.extend(groups);
         }
@@ -103,7 +117,7 @@ impl Index {
                 .wait_while_for(&mut changes, |c| !c.stop, GATHER);
             let stop = changes.stop;
             drop(changes);
-            if let Err(error) = self.write(&held) {
+            if let Err(error) = self.write_and_mark(&held, stop) {
                 tracing::warn!(%error, "the cache's index could not be written");
             }
             if stop {
@@ -122,9 +136,13 @@ impl Index {
         &self,
         groups: &BTreeSet<u32>,
         held: impl Fn(u32) -> Option<Held>,
+        clean: bool,
     ) -> Result<(), redb::Error> {
         let mut transaction = self.db.begin_write()?;
         transaction.set_quick_repair(true);
+        if clean {
+            transaction.open_table(CLEAN)?.insert((), true)?;
+        }
         {
             let mut table = transaction.open_table(GROUPS)?;
             let mut row = Vec::with_capacity(GROUP as usize * ENTRY);
@@ -146,14 +164,24 @@ impl Index {
     }
 }
 
-fn open_and_load(path: &Path) -> Result<(Database, HashMap<u32, Held>), redb::Error> {
+type Loaded = (Database, HashMap<u32, Held>, bool);
+
+fn open_and_load(path: &Path) -> Result<Loaded, redb::Error> {
     let db = Database::builder()
         .set_cache_size(REDB_CACHE)
         // A damaged file becomes an error here, instead of a panic somewhere.
         .set_check_integrity_on_open(true)
         .create(path)?;
     let held = load(&db)?;
-    Ok((db, held))
+    let mut transaction = db.begin_write()?;
+    transaction.set_quick_repair(true);
+    let was_clean = {
+        let mut table = transaction.open_table(CLEAN)?;
+        let before = table.insert((), false)?;
+        before.is_some_and(|clean| clean.value())
+    };
+    transaction.commit()?;
+    Ok((db, held, was_clean))
 }
 
 fn load(db: &Database) -> Result<HashMap<u32, Held>, redb::Error> {

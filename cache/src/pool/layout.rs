@@ -22,6 +22,8 @@ const MIN_SLOTS: u32 = 4;
 pub(super) struct Layout {
     dir: PathBuf,
     slots: u32,
+    /// Bytes of the file system that growth must leave free.
+    keep_free: u64,
     lock: Arc<File>,
 }
 
@@ -29,7 +31,7 @@ impl Layout {
     /// Opens or makes the directory of a pool of `size` bytes. Refused untouched: a pool of another
     /// format, a directory of something else, and a pool in use (by a process, or by bytes that are
     /// still being read). A pool whose format cannot be told is made anew: it is worth only misses.
-    pub(super) fn open(dir: PathBuf, size: u64) -> Result<Self, Error> {
+    pub(super) fn open(dir: PathBuf, size: u64, keep_free: u64) -> Result<Self, Error> {
         let disk = |error: io::Error| Error::disk("pool", &error);
         let known = match found_format(&dir).map_err(disk)? {
             Found::Version(found) => {
@@ -58,6 +60,7 @@ impl Layout {
         Ok(Self {
             dir,
             slots: slots.max(MIN_SLOTS),
+            keep_free,
             lock: Arc::new(lock),
         })
     }
@@ -71,6 +74,25 @@ impl Layout {
     pub(super) fn slots_of(&self, segment: u32) -> u32 {
         let before = segment.saturating_mul(SEGMENT_SLOTS);
         self.slots.saturating_sub(before).min(SEGMENT_SLOTS)
+    }
+
+    /// Slots that the segment can have now: all of its own, or, if the room that they need has to
+    /// stay free, those that its file has already.
+    pub(super) fn slots_that_fit(&self, segment: u32) -> io::Result<u32> {
+        let slots = self.slots_of(segment);
+        let found = match fs::metadata(self.segment(segment)) {
+            Ok(found) => found.len(),
+            Err(error) if error.kind() == ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        let more = (u64::from(slots) * u64::from(CHUNK_SIZE)).saturating_sub(found);
+        let disk = rustix::fs::statvfs(&self.dir)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if more == 0 || free >= self.keep_free.saturating_add(more) {
+            return Ok(slots);
+        }
+        let has = u32::try_from(found / u64::from(CHUNK_SIZE)).unwrap_or(u32::MAX);
+        Ok(has.min(slots))
     }
 
     pub(super) fn lock(&self) -> &Arc<File> {

@@ -27,13 +27,13 @@ use std::{
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+pub(crate) use self::slot::{Checks, Slot};
 use self::{
     index::{Held, Index},
     layout::Layout,
     map::{Place, open_segment},
     slot::FreeList,
 };
-pub(crate) use self::slot::{Checks, Slot};
 use crate::{
     chunk::ChunkName,
     errors::Error,
@@ -51,7 +51,16 @@ pub(crate) struct Pool {
     growth: Mutex<Growth>,
     state: RwLock<State>,
     evictions: AtomicU64,
+    refused_growth: AtomicU64,
     checks: Checks,
+}
+
+/// Settings, as in [`crate::Config`].
+pub(crate) struct Settings {
+    pub(crate) dir: PathBuf,
+    pub(crate) size: u64,
+    pub(crate) keep_free: u64,
+    pub(crate) checks: Checks,
 }
 
 struct Growth {
@@ -68,8 +77,14 @@ struct State {
 
 impl Pool {
     /// Opens or makes the pool: the index is read, no chunk is.
-    pub(crate) fn open(dir: PathBuf, size: u64, checks: Checks) -> Result<Self, Error> {
-        let layout = Layout::open(dir, size)?;
+    pub(crate) fn open(settings: Settings) -> Result<Self, Error> {
+        let Settings {
+            dir,
+            size,
+            keep_free,
+            checks,
+        } = settings;
+        let layout = Layout::open(dir, size, keep_free)?;
         let (index, held) = Index::open(&layout.index())?;
         let slots = layout.slots();
         let free = Arc::new(FreeList::default());
@@ -81,9 +96,12 @@ impl Pool {
         };
         let mut next_segment = 0;
         while layout.slots_of(next_segment) > 0 && layout.segment(next_segment).exists() {
-            for place in open_segment_of(&layout, next_segment)
-                .map_err(|error| Error::disk("segment", &error))?
-            {
+            let disk = |error: io::Error| Error::disk("segment", &error);
+            let slots = layout.slots_that_fit(next_segment).map_err(disk)?;
+            if slots == 0 {
+                break;
+            }
+            for place in open_segment_of(&layout, next_segment, slots).map_err(disk)? {
                 match held.get(&place.number()) {
                     // Of two slots said to hold one chunk, the second is as good as free.
                     Some(held) if !state.by_name.contains_key(&held.name) => {
@@ -107,6 +125,7 @@ impl Pool {
             }),
             state: RwLock::new(state),
             evictions: AtomicU64::new(0),
+            refused_growth: AtomicU64::new(0),
             checks,
         })
     }
@@ -210,6 +229,17 @@ impl Pool {
         self.evictions.load(Ordering::Relaxed)
     }
 
+    /// How often the pool could not grow so far.
+    pub(crate) fn refused_growth(&self) -> u64 {
+        self.refused_growth.load(Ordering::Relaxed)
+    }
+
+    /// Whether that a slot does not hold its chunk may be no damage: the last process was stopped
+    /// before it could write down the slot's last change, and the slot was not verified since.
+    pub(crate) fn may_be_stale(&self, slot: &Slot) -> bool {
+        !self.index.was_clean() && !slot.is_proved()
+    }
+
     fn held(&self, number: u32) -> Option<Held> {
         self.state.read().at(number).map(|slot| slot.held())
     }
@@ -228,7 +258,8 @@ impl Pool {
         }
     }
 
-    /// Makes another segment. `false`: the bound is reached, or the disk has no room.
+    /// Makes another segment. `false`: the bound is reached, or the disk has no room that need not
+    /// stay free.
     fn grow(&self) -> bool {
         let mut growth = self.growth.lock();
         if !self.free.lock().is_empty() {
@@ -240,7 +271,14 @@ impl Pool {
         if asked || self.layout.slots_of(segment) == 0 {
             return false;
         }
-        match open_segment_of(&self.layout, segment) {
+        let made = self.layout.slots_that_fit(segment).and_then(|slots| {
+            if slots == 0 {
+                let free = "no room but what has to stay free";
+                return Err(io::Error::new(io::ErrorKind::StorageFull, free));
+            }
+            open_segment_of(&self.layout, segment, slots)
+        });
+        match made {
             Ok(places) => {
                 growth.next_segment += 1;
                 self.free.lock().extend(places.into_iter().rev());
@@ -249,6 +287,7 @@ impl Pool {
             Err(error) => {
                 tracing::warn!(%error, segment, "the cache cannot grow; it makes do with what it has");
                 growth.refused = Some(Instant::now());
+                self.refused_growth.fetch_add(1, Ordering::Relaxed);
                 false
             }
         }
@@ -291,9 +330,8 @@ impl Pool {
     }
 }
 
-fn open_segment_of(layout: &Layout, number: u32) -> io::Result<Vec<Place>> {
+fn open_segment_of(layout: &Layout, number: u32, slots: u32) -> io::Result<Vec<Place>> {
     let first = number.saturating_mul(layout::SEGMENT_SLOTS);
-    let slots = layout.slots_of(number);
     open_segment(&layout.segment(number), first, slots, layout.lock())
 }
 

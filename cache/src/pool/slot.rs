@@ -19,7 +19,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -54,6 +54,8 @@ pub(crate) struct Slot {
     verified: AtomicU64,
     /// When its pages were last known to be in memory.
     resident: AtomicU64,
+    /// Whether it was ever verified; else only the index says what it holds.
+    proved: AtomicBool,
 }
 
 impl Checks {
@@ -83,6 +85,7 @@ impl Slot {
             uses: Uses::default(),
             verified: AtomicU64::new(0),
             resident: AtomicU64::new(0),
+            proved: AtomicBool::new(false),
         }
     }
 
@@ -143,8 +146,13 @@ impl Slot {
     }
 
     pub(super) fn mark_verified(&self, now: Moment) {
+        self.proved.store(true, Ordering::Relaxed);
         self.resident.store(now, Ordering::Relaxed);
         self.verified.store(now, Ordering::Release);
+    }
+
+    pub(super) fn is_proved(&self) -> bool {
+        self.proved.load(Ordering::Relaxed)
     }
 
     #[cfg(test)]

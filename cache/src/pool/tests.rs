@@ -14,7 +14,13 @@ fn held(number: u32) -> Held {
 
 fn open(dir: &std::path::Path, size: u64) -> Pool {
     let checks = Checks::new(Duration::from_secs(600), Duration::ZERO);
-    Pool::open(dir.to_owned(), size, checks).unwrap()
+    Pool::open(Settings {
+        dir: dir.to_owned(),
+        size,
+        keep_free: 0,
+        checks,
+    })
+    .unwrap()
 }
 
 #[test]

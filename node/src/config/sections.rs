@@ -242,6 +242,9 @@ pub struct CacheConfig {
     /// Bytes of the disk tier.
     #[serde(with = "values::size")]
     pub size: u64,
+    /// Bytes of its file system that the disk tier leaves free.
+    #[serde(with = "values::size")]
+    pub keep_free: u64,
     /// Bytes of the memory tier; not built yet.
     #[serde(with = "values::size")]
     pub memory: u64,
@@ -260,6 +263,7 @@ impl Default for CacheConfig {
         Self {
             enabled: true,
             size: 20 << 30,
+            keep_free: 1 << 30,
             memory: 512 << 20,
             max_fills: 16,
             audit_interval: Duration::from_secs(600),

@@ -151,6 +151,7 @@ impl Rig {
         let cache = glimpse_cache::Config {
             dir: dir.path().join("cache"),
             size: 64 << 20,
+            keep_free: 0,
             max_fills: 4,
             audit_interval: config.cache.audit_interval,
             residency_interval: config.cache.residency_interval,
