@@ -67,12 +67,40 @@ fn the_headers_of_the_proxy_fill_the_context() {
 }
 
 #[test]
-fn the_old_names_are_read_where_the_new_ones_are_missing() {
-    let context = ask(&[CONFIRMED, ("X-Tenant-Id", "p2"), ("X-Role", "member")]).unwrap();
+fn the_old_name_of_the_project_counts_only_where_the_new_one_is_absent() {
+    let context = ask(&[CONFIRMED, ("X-Tenant-Id", "p2"), ("X-Roles", "member")]).unwrap();
     assert_eq!(context.project_id.as_deref(), Some("p2"));
-    assert_eq!(context.roles, ["member"]);
-    let both = [CONFIRMED, ("X-Tenant-Id", "old"), ("X-Project-Id", "new")];
-    assert_eq!(ask(&both).unwrap().project_id.as_deref(), Some("new"));
+    let same = [CONFIRMED, ("X-Tenant-Id", "p"), ("X-Project-Id", "p")];
+    assert_eq!(ask(&same).unwrap().project_id.as_deref(), Some("p"));
+    let none = [CONFIRMED, ("X-Tenant-Id", ""), ("X-Project-Id", "")];
+    assert_eq!(ask(&none).unwrap().project_id, None);
+    for (project, tenant) in [("new", "old"), ("", "old"), (" ", "old")] {
+        let both = [
+            CONFIRMED,
+            ("X-Tenant-Id", tenant),
+            ("X-Project-Id", project),
+        ];
+        assert_eq!(
+            ask(&both),
+            Err(Unauthorized::Malformed("x-tenant-id")),
+            "{project:?} {tenant:?}"
+        );
+    }
+}
+
+/// What a proxy does not set it does not remove either, so it is the client's.
+#[test]
+fn names_that_only_a_client_sends_give_it_nothing() {
+    let context = ask(&[
+        CONFIRMED,
+        ("X-Project-Id", ""),
+        ("X-Roles", ""),
+        ("X-Role", "admin"),
+        ("X-Tenant", "victim"),
+        ("X-User", "victim"),
+    ])
+    .unwrap();
+    assert_eq!(context, Context::default());
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! `auth.mode = "trusted-headers"`: an authenticating proxy in front, like keystonemiddleware, has
 //! removed the client's identity headers and set its own (image-api 4.1). Whoever reaches the node
 //! past the proxy is whom it says it is; the network must see to that.
+//!
+//! Other old names that middleware sets beside the new ones (`X-Role`, `X-Tenant`, `X-User`) are not
+//! read: a proxy that does not know them does not remove them from what the client sends.
 
 use http::HeaderMap;
 
@@ -15,14 +18,15 @@ pub(super) fn context(headers: &HeaderMap, policy: &Policy) -> Result<Context, U
     let service_confirmed =
         one(headers, "x-service-identity-status")?.is_none_or(|status| status == "Confirmed");
     let mut context = Context {
-        user_id: first(headers, &["x-user-id", "x-user"])?.map(String::from),
-        project_id: first(headers, &["x-project-id", "x-tenant-id", "x-tenant"])?.map(String::from),
-        roles: roles(first(headers, &["x-roles", "x-role"])?),
+        user_id: one(headers, "x-user-id")?.map(String::from),
+        project_id: project(headers)?.map(String::from),
+        roles: roles(one(headers, "x-roles")?),
         service_roles: match service_confirmed {
             true => roles(one(headers, "x-service-roles")?),
             false => Vec::new(),
         },
-        foreign_scope: first(headers, &["openstack-system-scope", "x-domain-id"])?.is_some(),
+        foreign_scope: one(headers, "openstack-system-scope")?.is_some()
+            || one(headers, "x-domain-id")?.is_some(),
         ..Context::default()
     };
     context.is_admin = policy.allows("context_is_admin", &context, &own_project(&context));
@@ -37,17 +41,19 @@ fn own_project(context: &Context) -> Target<'_> {
     }
 }
 
-/// The first of the names that is there.
-fn first<'h>(
-    headers: &'h HeaderMap,
-    names: &[&'static str],
-) -> Result<Option<&'h str>, Unauthorized> {
-    for name in names {
-        if let Some(value) = one(headers, name)? {
-            return Ok(Some(value));
-        }
+/// `X-Tenant-Id` is the old name of `X-Project-Id`, and speaks only where there is no header of the
+/// new name at all: an empty one says that there is no project. A proxy that knows the new names
+/// only lets the old one of a client pass, so one that says something else is the client's.
+fn project(headers: &HeaderMap) -> Result<Option<&str>, Unauthorized> {
+    let project = one(headers, "x-project-id")?;
+    let tenant = one(headers, "x-tenant-id")?;
+    if !headers.contains_key("x-project-id") {
+        return Ok(tenant);
     }
-    Ok(None)
+    match tenant {
+        Some(_) if tenant != project => Err(Unauthorized::Malformed("x-tenant-id")),
+        _ => Ok(project),
+    }
 }
 
 /// The value of a header. Two of them mean that one is not the proxy's, and there is no telling
