@@ -111,6 +111,8 @@ pub fn vhd() -> Vec<u8> {
     image[0..8].copy_from_slice(b"conectix");
     image[40..48].copy_from_slice(&524_288_u64.to_be_bytes());
     image[48..56].copy_from_slice(&1_048_576_u64.to_be_bytes());
+    // Dynamic.
+    image[60..64].copy_from_slice(&3_u32.to_be_bytes());
     image
 }
 

@@ -141,8 +141,57 @@ fn iso_and_udf_are_told_by_their_first_descriptor() {
 }
 
 #[test]
-fn vhdx_tables_that_make_no_sense_give_no_size() {
+fn a_vhd_with_a_parent_or_of_no_known_type_is_refused() {
+    let of_type = |at: usize, kind: u32| {
+        let mut data = vhd();
+        put(&mut data, at + 60, &kind.to_be_bytes());
+        data
+    };
+    let footer = vhd().len() - 512;
+    for at in [0, footer] {
+        assert_eq!(accepted("vhd", &of_type(at, 2)), ("vhd", Some(3 << 20)));
+        assert!(unsafe_because("vhd", &of_type(at, 4)).contains("parent"));
+        for kind in [0, 1, 5, 6, u32::MAX] {
+            let why = unsafe_because("vhd", &of_type(at, kind));
+            assert!(why.contains("(disk_type)"), "{kind}: {why}");
+        }
+    }
+    // Without a footer, readers take the copy.
+    assert_eq!(accepted("vhd", &vhd()[..footer]).0, "vhd");
+    // It is certain once the header is there.
+    let mut inspector = Inspector::new(rules("vhd"));
+    assert!(inspector.update(&of_type(0, 4)[..512]).is_err());
+}
+
+#[test]
+fn a_vhdx_with_a_parent_is_refused() {
+    let with = |offset: usize, bytes: &[u8]| {
+        let mut data = vhdx();
+        put(&mut data, offset, bytes);
+        data
+    };
+    let flags = VHDX_METADATA + 0x1_0000 + 4;
+    for (word, safe) in [(0u32, true), (1, true), (2, false), (3, false)] {
+        let data = with(flags, &word.to_le_bytes());
+        match safe {
+            true => assert_eq!(accepted("vhdx", &data).1, Some(7 << 30)),
+            false => assert!(unsafe_because("vhdx", &data).contains("parent")),
+        }
+    }
+    let mut data = with(VHDX_METADATA + 10, &3u16.to_le_bytes());
+    let locator = [
+        0x2d, 0x5f, 0xd3, 0xa8, 0x0b, 0xb3, 0x4d, 0x45, 0xab, 0xf7, 0xd3, 0xd8, 0x48, 0x34, 0xab,
+        0x0c,
+    ];
+    put(&mut data, VHDX_METADATA + 96, &locator);
+    put(&mut data, VHDX_METADATA + 112, &0x1_0010u32.to_le_bytes());
+    assert!(unsafe_because("vhdx", &data).contains("parent"));
+}
+
+#[test]
+fn vhdx_tables_that_may_hide_a_parent_are_refused() {
     const TABLE: usize = 192 * 1024;
+    let parameters = &vhdx()[VHDX_METADATA + 64..VHDX_METADATA + 80];
     for (offset, bytes) in [
         (TABLE, &b"regx"[..]),
         (TABLE + 8, &2048u32.to_le_bytes()),
@@ -151,17 +200,31 @@ fn vhdx_tables_that_make_no_sense_give_no_size() {
         (TABLE + 48, &[0; 16]),
         // Before what has been read already.
         (TABLE + 64, &0u64.to_le_bytes()),
-        (TABLE + 64, &(256 * 1024 - 1u64).to_le_bytes()),
+        (TABLE + 64, &(320 * 1024 - 1u64).to_le_bytes()),
+        // The copies name different places, or only one names any.
+        (TABLE + 64, &(1u64 << 20).to_le_bytes()),
+        (TABLE + 0x1_0000 + 64, &(1u64 << 20).to_le_bytes()),
+        (TABLE + 0x1_0000 + 48, &[0; 16]),
         (VHDX_METADATA, b"metadatx"),
         (VHDX_METADATA + 10, &0u16.to_le_bytes()),
+        (VHDX_METADATA + 10, &1u16.to_le_bytes()),
         (VHDX_METADATA + 10, &u16::MAX.to_le_bytes()),
         (VHDX_METADATA + 32, &[0; 16]),
         (VHDX_METADATA + 48, &0xffffu32.to_le_bytes()),
+        (VHDX_METADATA + 64, &[0; 16]),
+        (VHDX_METADATA + 80, &0xffffu32.to_le_bytes()),
+        // Twice.
+        (VHDX_METADATA + 32, parameters),
     ] {
         let mut data = vhdx();
         put(&mut data, offset, bytes);
-        assert_eq!(accepted("vhdx", &data), ("vhdx", None), "{offset}");
+        let why = unsafe_because("vhdx", &data);
+        assert!(why.contains("(metadata)"), "{offset}: {why}");
     }
+    // What is no table at all is none to a reader either.
+    let mut data = vhdx();
+    put(&mut data, TABLE + 0x1_0000, b"regx");
+    assert_eq!(accepted("vhdx", &data), ("vhdx", Some(7 << 30)));
 }
 
 #[test]
@@ -170,6 +233,7 @@ fn vhdx_that_points_beyond_its_end_is_refused() {
     for start in [4u64 << 20, u64::MAX, u64::MAX - (64 << 10)] {
         let mut data = vhdx();
         put(&mut data, TABLE + 64, &start.to_le_bytes());
+        put(&mut data, TABLE + 0x1_0000 + 64, &start.to_le_bytes());
         assert!(
             unsafe_because("vhdx", &data).contains("cut short"),
             "{start}"

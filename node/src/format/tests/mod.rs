@@ -10,7 +10,7 @@ use super::{Inspector, Refused, Rules, Verdict};
 
 /// Everything that the formats keep at once, at most: a VMDK descriptor and footer, a VHDX table,
 /// an ISO descriptor and the headers.
-const MAX_HELD: usize = (1 << 20) + 64 * 1024 + 1536 + 2048 + 6 * 592;
+const MAX_HELD: usize = (1 << 20) + 64 * 1024 + 1536 + 2048 + 7 * 592;
 
 fn rules(declared: &str) -> Rules {
     Rules {
@@ -89,6 +89,9 @@ fn vhd() -> Vec<u8> {
     put(&mut data, 0, b"conectix");
     put(&mut data, 40, &(2u64 << 20).to_be_bytes());
     put(&mut data, 48, &(3u64 << 20).to_be_bytes());
+    put(&mut data, 60, &3u32.to_be_bytes());
+    // The footer.
+    data.copy_within(..512, 2048 - 512);
     data
 }
 
@@ -159,7 +162,7 @@ fn vhdx() -> Vec<u8> {
     put(&mut data, TABLE + 48, &guid);
     put(&mut data, TABLE + 64, &(VHDX_METADATA as u64).to_le_bytes());
     put(&mut data, VHDX_METADATA, b"metadata");
-    put(&mut data, VHDX_METADATA + 10, &1u16.to_le_bytes());
+    put(&mut data, VHDX_METADATA + 10, &2u16.to_le_bytes());
     let guid = [
         0x24, 0x42, 0xa5, 0x2f, 0x1b, 0xcd, 0x76, 0x48, 0xb2, 0x11, 0x5d, 0xbe, 0xd8, 0x3b, 0xf4,
         0xb8,
@@ -172,6 +175,21 @@ fn vhdx() -> Vec<u8> {
         VHDX_METADATA + 0x1_0008,
         &(7u64 << 30).to_le_bytes(),
     );
+    let guid = [
+        0x37, 0x67, 0xa1, 0xca, 0x36, 0xfa, 0x43, 0x4d, 0xb3, 0xb6, 0x33, 0xf0, 0xaa, 0x44, 0xe7,
+        0x6b,
+    ];
+    put(&mut data, VHDX_METADATA + 64, &guid);
+    put(&mut data, VHDX_METADATA + 80, &0x1_0000u32.to_le_bytes());
+    put(&mut data, VHDX_METADATA + 84, &8u32.to_le_bytes());
+    // Blocks of 32 MiB, left allocated.
+    put(
+        &mut data,
+        VHDX_METADATA + 0x1_0000,
+        &(1u64 << 32 | 32 << 20).to_le_bytes(),
+    );
+    // The second copy.
+    data.copy_within(TABLE..TABLE + 0x1_0000, TABLE + 0x1_0000);
     data
 }
 
