@@ -1,7 +1,5 @@
 //! What the log holds is bounded by bytes, on disk and in memory, however large the commands are.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::sync::Arc;
 
 use bytes::Bytes;
