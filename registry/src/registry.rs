@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use glimpse_replication::{Clock, Handle, Seams, disk::RealDisk, transport::NoPeers};
+use glimpse_replication::{Clock, Handle, Seams, Unavailable, disk::RealDisk, transport::NoPeers};
 
 use crate::{
     Config, Error, OpenError, Result,
@@ -93,6 +93,9 @@ impl Registry {
     }
 
     /// Proposes a command under a fresh id and waits for its outcome. A rejection is an error.
+    ///
+    /// A command whose answer does not come in time may be applied all the same. It is proposed
+    /// once more under the same id, so that it is applied once, whichever attempt is answered.
     pub async fn propose(&self, command: Command) -> Result<Outcome> {
         let proposer = &self.proposer;
         let envelope = Envelope {
@@ -105,7 +108,11 @@ impl Registry {
             command,
         };
         let bytes = Bytes::from(encode_envelope(&envelope)?);
-        match self.group.propose(bytes).await? {
+        let answer = match self.group.propose(bytes.clone()).await {
+            Err(Unavailable::Timeout) => self.group.propose(bytes).await,
+            answer => answer,
+        };
+        match answer? {
             Outcome::Rejected(rejection) => Err(rejection.into()),
             outcome @ (Outcome::Image(_) | Outcome::Member(_) | Outcome::Done) => Ok(outcome),
         }

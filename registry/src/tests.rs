@@ -9,6 +9,7 @@ mod crash;
 mod fixture;
 mod handle;
 mod listing;
+mod lost_answer;
 mod model;
 mod oracle;
 mod rules;
