@@ -165,6 +165,7 @@ fn measure(view: &View) -> Result<(), Box<dyn Error>> {
         ],
         marker: None,
         limit: 25,
+        weight: 4 << 20,
     };
     let project = ListQuery {
         scope: Scope::Project("project 7".to_owned()),

@@ -125,7 +125,7 @@ pub enum Command {
         /// Lease.
         lease_until: Timestamp,
     },
-    /// Raises the reservation and renews the lease.
+    /// Raises the reservation and renews the lease, also one that is over, unless it is condemned.
     ExtendUpload {
         /// Which.
         id: ImageId,
@@ -160,6 +160,15 @@ pub enum Command {
     DataReaped {
         /// [`crate::image::PendingDelete::sequence`]
         sequences: Vec<u64>,
+    },
+    /// From now on the upload can only be aborted, unless its lease was renewed meanwhile.
+    CondemnUpload {
+        /// Which.
+        id: ImageId,
+        /// This attempt.
+        upload: UploadId,
+        /// The end of its lease as the proposer saw it.
+        lease_seen: Timestamp,
     },
 }
 

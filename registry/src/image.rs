@@ -209,6 +209,23 @@ pub struct Image {
     pub upload: Option<Upload>,
 }
 
+impl Image {
+    /// About how many bytes the record takes in memory: what bounds a page of a listing.
+    pub fn weight(&self) -> usize {
+        /// Of what has a bound of its own.
+        const REST: usize = 512;
+        let attributes = &self.attributes;
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let properties = attributes.properties.iter();
+        let tags = attributes.tags.iter();
+        REST + length(&attributes.name)
+            + tags.map(String::len).sum::<usize>()
+            + properties
+                .map(|(key, value)| key.len() + length(value))
+                .sum::<usize>()
+    }
+}
+
 /// The answer of a project to a shared image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum MemberStatus {

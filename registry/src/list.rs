@@ -37,8 +37,9 @@ impl View {
         };
         let mut page = Page {
             view: self,
-            limit: query.limit,
+            query,
             images: Vec::new(),
+            weight: 0,
         };
         if query.limit > 0 {
             let candidates = Candidates::new(self, plan(self, query)?);
@@ -51,22 +52,33 @@ impl View {
 
 struct Page<'v> {
     view: &'v View,
-    limit: usize,
+    query: &'v ListQuery,
     images: Vec<Arc<Image>>,
+    /// Of the images.
+    weight: usize,
 }
+
+/// Candidates that are sorted in memory weigh so many pages at most.
+const SORTED_PAGES: usize = 4;
 
 impl Page<'_> {
     /// Candidates that are sorted in memory at most. Sorting costs one record each; walking costs
     /// about a quarter of one for each of the images between two candidates, until the page is
     /// full. Where both cost the same lies this.
     fn few(&self) -> u64 {
-        let limit = self.limit as u64;
+        let limit = self.query.limit as u64;
         let images = self.view.image_count();
         limit.max((limit.saturating_mul(images) / 4).isqrt())
     }
 
     fn full(&self) -> bool {
-        self.images.len() >= self.limit
+        self.images.len() >= self.query.limit
+            || (self.weight >= self.query.weight && !self.images.is_empty())
+    }
+
+    fn push(&mut self, image: Arc<Image>) {
+        self.weight = self.weight.saturating_add(image.weight());
+        self.images.push(image);
     }
 
     /// Adds the candidates with the posting `driver`, in the order of `keys`, those after the
@@ -148,7 +160,7 @@ impl Page<'_> {
                     Direction::Descending => rows.next_back(),
                 };
                 let Some(row) = row else { break };
-                self.images.push(self.view.record(row)?);
+                self.push(self.view.record(row)?);
             }
         }
         Ok(())
@@ -176,7 +188,7 @@ impl Page<'_> {
             let row = decode_row(value.value())?;
             let is_marker = marker.is_some_and(|marker| marker.row == row);
             if !is_marker && candidates.contain(row)? {
-                self.images.push(self.view.record(row)?);
+                self.push(self.view.record(row)?);
             }
         }
         Ok(())
@@ -236,7 +248,7 @@ impl Page<'_> {
         }
     }
 
-    /// All candidates with the posting `driver`, if they are few.
+    /// All candidates with the posting `driver`, if they are few and not too large.
     fn gather(
         &self,
         candidates: &Candidates<'_>,
@@ -258,11 +270,18 @@ impl Page<'_> {
             }
             found.extend(rows);
         }
-        found
-            .into_iter()
-            .map(|row| self.view.record(row))
-            .collect::<Result<_>>()
-            .map(Some)
+        let mut room = self.query.weight.saturating_mul(SORTED_PAGES);
+        let mut images = Vec::with_capacity(found.len());
+        for row in found {
+            let image = self.view.record(row)?;
+            room = match room.checked_sub(image.weight()) {
+                Some(room) => room,
+                None if images.is_empty() => 0,
+                None => return Ok(None),
+            };
+            images.push(image);
+        }
+        Ok(Some(images))
     }
 
     fn fill_sorted(&mut self, keys: &Keys, mut images: Vec<Arc<Image>>, marker: Option<&Image>) {
@@ -270,8 +289,12 @@ impl Page<'_> {
             images.retain(|image| compare(keys, image, marker) == Ordering::Greater);
         }
         images.sort_unstable_by(|a, b| compare(keys, a, b));
-        let room = self.limit.saturating_sub(self.images.len());
-        self.images.extend(images.into_iter().take(room));
+        for image in images {
+            if self.full() {
+                break;
+            }
+            self.push(image);
+        }
     }
 }
 

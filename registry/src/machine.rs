@@ -240,6 +240,11 @@ impl<V: StateView> Draft<'_, V> {
                 quota,
             } => self.finish_upload(*id, *upload, data, *quota),
             Command::AbortUpload { id, upload } => self.abort_upload(*id, *upload),
+            Command::CondemnUpload {
+                id,
+                upload,
+                lease_seen,
+            } => self.condemn_upload(*id, *upload, *lease_seen),
             Command::DataReaped { sequences } => {
                 self.changes.extend(
                     sequences

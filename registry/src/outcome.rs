@@ -112,9 +112,13 @@ pub enum Rejection {
     /// No such tag.
     #[error("tag not found")]
     TagNotFound,
-    /// The upload is no longer the image's own (deleted, aborted, lease lost).
+    /// The upload is no longer the image's own (deleted, aborted, condemned), or it was to finish
+    /// with its lease over.
     #[error("the upload was abandoned")]
     UploadLost,
+    /// The upload that was to be condemned has renewed its lease.
+    #[error("the upload is alive")]
+    UploadAlive,
 }
 
 /// What a [`Rejection::CountQuota`] counts.

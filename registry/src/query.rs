@@ -1,7 +1,9 @@
 //! What a listing asks for: the typed form of the parameters of image-api 1.11.
 
+use std::sync::Arc;
+
 use crate::{
-    image::{ImageId, MemberStatus, Timestamp, Visibility},
+    image::{Image, ImageId, MemberStatus, Timestamp, Visibility},
     status::Status,
 };
 
@@ -171,4 +173,15 @@ pub struct ListQuery {
     pub marker: Option<ImageId>,
     /// Images on the page at most; 0 gives an empty page.
     pub limit: usize,
+    /// [`Image::weight`] after which the page ends, with at least one image on it.
+    pub weight: usize,
+}
+
+impl ListQuery {
+    /// Whether the page ended at one of its bounds, so that more may follow.
+    pub fn is_full(&self, page: &[Arc<Image>]) -> bool {
+        !page.is_empty()
+            && (page.len() >= self.limit
+                || page.iter().map(|image| image.weight()).sum::<usize>() >= self.weight)
+    }
 }

@@ -207,7 +207,8 @@ impl Registry {
     }
 
     /// Raises the reservation to `reserve` bytes in all and renews the lease. To be called well
-    /// within each lease, also when nothing more is to be reserved.
+    /// within each lease, also when nothing more is to be reserved. A lease that is over, because a
+    /// clock jumped, is renewed too, unless the upload was condemned meanwhile.
     pub async fn extend_upload(
         &self,
         id: ImageId,
@@ -238,6 +239,22 @@ impl Registry {
             upload,
             data,
             quota,
+        })
+        .await
+    }
+
+    /// Makes sure that an upload whose lease was seen to end at `lease_seen` never finishes, so that
+    /// its bytes may be removed. Refused if it has renewed its lease.
+    pub async fn condemn_upload(
+        &self,
+        id: ImageId,
+        upload: UploadId,
+        lease_seen: Timestamp,
+    ) -> Result<()> {
+        self.done(Command::CondemnUpload {
+            id,
+            upload,
+            lease_seen,
         })
         .await
     }

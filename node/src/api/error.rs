@@ -11,11 +11,13 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
     api::{attribute::Invalid, list_query::BadQuery, patch::BadPatch, precondition::Failed},
+    data::{manifests::ManifestError, pipeline::Broken, upload::UploadError},
+    http::range::{self, RangeError},
     policy::image::Denied,
 };
 
-/// Seconds that a client should wait after a 503 of the registry or a store.
-const RETRY_AFTER_SECONDS: u32 = 1;
+/// Seconds that a client should wait after any 503 (`Retry-After`).
+pub const RETRY_AFTER_SECONDS: u32 = 2;
 
 /// An answer that is an error. `message` is for the client and is escaped when shown as HTML.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +68,19 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     }
 
+    /// 503 with `Retry-After`
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self {
+            retry_after: Some(RETRY_AFTER_SECONDS),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        }
+    }
+
+    /// The 503 of a bound on transfers.
+    pub fn busy(what: &str) -> Self {
+        Self::unavailable(format!("too many {what} are in progress; try again later"))
+    }
+
     /// The 404 of an image that does not exist for the caller.
     pub fn no_image(id: &str) -> Self {
         Self::not_found(format!("No image found with ID {id}"))
@@ -96,6 +111,31 @@ impl ApiError {
             answer.status = refused;
         }
         answer
+    }
+
+    /// What an upload to the image `id` has come to.
+    pub fn of_upload(error: UploadError, id: &str) -> Self {
+        match error {
+            UploadError::Begin(RegistryError::Rejected(Rejection::ImageNotFound)) => {
+                Self::no_image(id)
+            }
+            UploadError::Begin(error) => error.into(),
+            UploadError::Broken(broken) => broken.into(),
+            UploadError::Gone => Self::new(StatusCode::GONE, error.to_string()),
+            UploadError::Abandoned => Self::conflict(error.to_string()),
+            UploadError::Unknown => Self::unavailable(error.to_string()),
+        }
+    }
+
+    /// A range that image data of `length` bytes does not have.
+    pub fn of_range(error: RangeError, length: u64) -> Self {
+        match error {
+            RangeError::Several => Self::bad_request(error.to_string()),
+            RangeError::Unsatisfiable => {
+                Self::new(StatusCode::RANGE_NOT_SATISFIABLE, error.to_string())
+                    .with_header(header::CONTENT_RANGE, range::unsatisfied_range(length))
+            }
+        }
     }
 
     /// The answer, its body chosen by the request's `Accept` (image-api 1.1).
@@ -140,10 +180,7 @@ impl From<RegistryError> for ApiError {
                 | Unavailable::NoLeader
                 | Unavailable::Timeout
                 | Unavailable::Stopped(_),
-            ) => Self {
-                retry_after: Some(RETRY_AFTER_SECONDS),
-                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
-            },
+            ) => Self::unavailable(error.to_string()),
             RegistryError::Fault(fault) => {
                 tracing::error!(error = %fault, "the registry failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "")
@@ -161,6 +198,7 @@ impl From<Rejection> for ApiError {
             Rejection::IdTaken
             | Rejection::VersionConflict { .. }
             | Rejection::ForbiddenMove { .. }
+            | Rejection::UploadAlive
             | Rejection::MemberExists => StatusCode::CONFLICT,
             Rejection::Protected | Rejection::FormatsFrozen | Rejection::NotShared => {
                 StatusCode::FORBIDDEN
@@ -175,22 +213,44 @@ impl From<Rejection> for ApiError {
     }
 }
 
+/// Only writers see a store's error: readers try another location, and tell no more than that the
+/// data cannot be read now. So "not found" is a store that has lost its directory (image-api 7.3).
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        let status = match &error {
-            StoreError::NotFound => StatusCode::NOT_FOUND,
-            StoreError::Exists | StoreError::InUse => StatusCode::CONFLICT,
-            StoreError::Full => StatusCode::PAYLOAD_TOO_LARGE,
-            StoreError::Denied(_) | StoreError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            StoreError::Unsupported(_) => StatusCode::GONE,
-            StoreError::BadLocation => StatusCode::BAD_REQUEST,
-            StoreError::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        let mut answer = Self::new(status, error.to_string());
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            answer.retry_after = Some(RETRY_AFTER_SECONDS);
+        let message = error.to_string();
+        match error {
+            StoreError::Exists | StoreError::InUse => Self::conflict(message),
+            StoreError::Full => Self::too_large(message),
+            StoreError::Denied(_) | StoreError::Unavailable(_) => Self::unavailable(message),
+            StoreError::Unsupported(_) => Self::new(StatusCode::GONE, message),
+            StoreError::BadLocation => Self::bad_request(message),
+            StoreError::NotFound | StoreError::Damaged(_) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+            }
         }
-        answer
+    }
+}
+
+/// An upload whose data did not arrive whole, or must not be kept (image-api 1.4).
+impl From<Broken> for ApiError {
+    fn from(broken: Broken) -> Self {
+        let status = match broken {
+            Broken::Store(error) => return error.into(),
+            Broken::Registry(error) => return error.into(),
+            Broken::WrongSize { .. } | Broken::Cut { .. } => StatusCode::BAD_REQUEST,
+            Broken::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Broken::Refused(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Broken::Idle(_) => StatusCode::REQUEST_TIMEOUT,
+            Broken::Lost => StatusCode::GONE,
+            Broken::Fault(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, broken.to_string())
+    }
+}
+
+impl From<ManifestError> for ApiError {
+    fn from(error: ManifestError) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 }
 
@@ -214,7 +274,7 @@ impl From<Invalid> for ApiError {
                 StatusCode::BAD_REQUEST
             }
             Invalid::Present(_) | Invalid::Absent(_) => StatusCode::CONFLICT,
-            Invalid::Quota { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Invalid::Quota { .. } | Invalid::Length { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         };
         Self::new(status, invalid.to_string())
     }
@@ -422,7 +482,41 @@ mod tests {
         let response =
             ApiError::from(RegistryError::Unavailable(Unavailable::NoLeader)).render(None);
         assert_eq!(response.status(), 503);
-        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+    }
+
+    #[test]
+    fn every_503_says_when_to_come_back() {
+        let silent = || RegistryError::Unavailable(Unavailable::NoLeader);
+        for error in [
+            ApiError::busy("uploads"),
+            ApiError::from(silent()),
+            ApiError::from(StoreError::Denied("x".into())),
+            ApiError::from(Broken::Store(StoreError::Unavailable("x".into()))),
+            ApiError::from(Broken::Registry(silent())),
+            ApiError::of_upload(UploadError::Begin(silent()), "id"),
+            ApiError::of_upload(UploadError::Unknown, "id"),
+        ] {
+            assert_eq!(error.status, 503, "{error:?}");
+            assert_eq!(error.retry_after, Some(RETRY_AFTER_SECONDS), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_has_one_status_on_whichever_way_it_comes() {
+        for rejection in [
+            Rejection::FormatsUnset,
+            Rejection::UploadLost,
+            Rejection::Protected,
+        ] {
+            let refused = || RegistryError::Rejected(rejection.clone());
+            let plain = ApiError::from(rejection.clone());
+            assert_eq!(ApiError::from(Broken::Registry(refused())), plain);
+            let begun = ApiError::of_upload(UploadError::Begin(refused()), "id");
+            assert_eq!(begun, plain);
+        }
+        let stored = ApiError::of_upload(Broken::Store(StoreError::Full).into(), "id");
+        assert_eq!(stored, ApiError::from(StoreError::Full));
     }
 
     #[test]

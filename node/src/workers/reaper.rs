@@ -4,10 +4,11 @@
 //!
 //! - **Deleted data**: the registry's queue. A location that cannot be removed now is tried again
 //!   with a growing pause; the queue is in the registry, so restarts lose nothing.
-//! - **Dead uploads**: rows whose process is gone, or whose lease is over. The registry refuses to
-//!   finish such an upload, so first the object that it may have left is removed, then the row; a
-//!   crash between leaves the row, and the image is not free for a second upload before both are
-//!   done.
+//! - **Dead uploads**: rows whose process is gone, or whose lease is over and whose task does not run
+//!   in this process. A live owner could still renew its lease, so first the upload is condemned
+//!   (from then on the registry neither renews nor finishes it), then the object that it may have
+//!   left is removed, then the row; a crash between leaves the row, and the image is not free for a
+//!   second upload before all is done.
 //! - **Orphans**: objects under the id of an image that was deleted or has no data. They are removed
 //!   only when seen twice with the grace between. What the registry never knew (another service's
 //!   images, an operator's file) is not its to remove; nor is anything under the id of an image
@@ -23,7 +24,7 @@ use std::{
     sync::Arc,
 };
 
-use glimpse_registry::image::{ImageId, PendingDelete, UploadId};
+use glimpse_registry::image::{ImageId, PendingDelete, Timestamp, UploadId};
 use glimpse_store::StoreError;
 use tokio::time::Instant;
 
@@ -48,6 +49,8 @@ pub struct Reaper {
 struct DeadUpload {
     image_id: ImageId,
     upload: UploadId,
+    /// As it was when it was found dead.
+    lease_until: Timestamp,
     store: String,
     removal: Removal,
 }
@@ -101,7 +104,14 @@ impl Reaper {
             self.app.registry.data_reaped(Vec::new()).await?;
         }
         for dead in dead {
-            by_store.entry(dead.store.clone()).or_default().push(dead);
+            let registry = &self.app.registry;
+            let condemned = registry.condemn_upload(dead.image_id, dead.upload, dead.lease_until);
+            match condemned.await {
+                Ok(()) => by_store.entry(dead.store.clone()).or_default().push(dead),
+                // It was renewed, or has ended by itself, since it was looked at.
+                Err(glimpse_registry::Error::Rejected(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         // One listing of a store serves all its dead uploads; one store's failure is its own.
         let mut outcome = Ok(());
@@ -185,6 +195,7 @@ impl Reaper {
                     Fate::Dead(removal) => dead.push(DeadUpload {
                         image_id: row.image_id,
                         upload: upload.id,
+                        lease_until: upload.lease_until,
                         store: upload.store.clone(),
                         removal,
                     }),

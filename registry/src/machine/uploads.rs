@@ -1,7 +1,10 @@
 //! Commands of an upload: begin, extend, finish, abort; and the owner's storage quota.
 //!
-//! An upload is dead once the time in the log passes its lease: from then on it can be aborted but
-//! neither extended nor finished, so whoever sees a dead upload may remove its bytes without a race.
+//! Once the time in the log passes its lease, an upload can no longer finish. Its owner may still
+//! extend it: a clock that jumps (a machine that was suspended) kills no upload whose process lives.
+//! So whoever finds a lease over condemns the upload before removing its bytes: the one of both
+//! commands that comes first decides, and a condemned upload can only be aborted.
+//!
 //! The upload of a deleted image keeps its row and its reservation until it is aborted: its bytes are
 //! still in the store until then.
 
@@ -12,6 +15,9 @@ use crate::{
     outcome::{Outcome, Rejection},
     status::Status,
 };
+
+/// The lease of a condemned upload.
+const CONDEMNED: Timestamp = Timestamp(0);
 
 impl<V: StateView> Draft<'_, V> {
     pub(super) fn begin_upload(&mut self, id: ImageId, upload: Upload, quota: Option<u64>) -> Step {
@@ -57,11 +63,17 @@ impl<V: StateView> Draft<'_, V> {
         quota: Option<u64>,
         lease_until: Timestamp,
     ) -> Step {
-        let (_, mut state) = self.living_upload(id, upload)?;
+        let mut state = self.own_upload(id, upload)?;
+        if state.upload.lease_until == CONDEMNED || self.view.image(id)?.is_none() {
+            return Err(Rejection::UploadLost.into());
+        }
         let already = state.upload.reserved;
-        let usage = self.view.usage(state.owner.as_deref())?;
         let reserved = already.max(reserve);
-        check_storage(used(usage).saturating_sub(already), reserved, quota)?;
+        // What is reserved was allowed; a quota that shrank since does not end a lease.
+        if reserved > already {
+            let usage = self.view.usage(state.owner.as_deref())?;
+            check_storage(used(usage).saturating_sub(already), reserved, quota)?;
+        }
         self.put_usage(state.owner.as_deref(), |usage| {
             usage.reserved = usage
                 .reserved
@@ -104,6 +116,24 @@ impl<V: StateView> Draft<'_, V> {
         };
         let after = self.put_image(before, after);
         Ok(Outcome::Image(Box::new(Image::clone(&after))))
+    }
+
+    /// Ends an upload's hope, if its lease is still the one that the caller saw.
+    pub(super) fn condemn_upload(
+        &mut self,
+        id: ImageId,
+        upload: UploadId,
+        seen: Timestamp,
+    ) -> Step {
+        let mut state = self.own_upload(id, upload)?;
+        if state.upload.lease_until != CONDEMNED {
+            if state.upload.lease_until > seen {
+                return Err(Rejection::UploadAlive.into());
+            }
+            state.upload.lease_until = CONDEMNED;
+            self.changes.push(Change::PutUpload(id, state));
+        }
+        Ok(Outcome::Done)
     }
 
     pub(super) fn abort_upload(&mut self, id: ImageId, upload: UploadId) -> Step {

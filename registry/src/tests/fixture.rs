@@ -234,6 +234,7 @@ pub(super) fn query(scope: Scope) -> ListQuery {
         sort: newest_first(),
         marker: None,
         limit: 25,
+        weight: usize::MAX,
     }
 }
 
@@ -378,13 +379,15 @@ pub(super) fn random_command(
             quota,
             lease_until,
         },
-        18 => {
-            if rng.random_bool(0.7) {
-                finish(number, upload.0, rng.random_range(0..2000), quota)
-            } else {
-                Command::AbortUpload { id, upload }
-            }
-        }
+        18 => match rng.random_range(0..10) {
+            0..7 => finish(number, upload.0, rng.random_range(0..2000), quota),
+            7 => Command::CondemnUpload {
+                id,
+                upload,
+                lease_seen: lease_until,
+            },
+            _ => Command::AbortUpload { id, upload },
+        },
         _ => Command::DataReaped {
             sequences: pending
                 .iter()
@@ -428,6 +431,7 @@ pub(super) fn random_query(rng: &mut StdRng, ids: u128, now: u64) -> ListQuery {
             .random_bool(0.4)
             .then(|| image_id(rng.random_range(0..ids))),
         limit: *pick(rng, &[0, 1, 5, 25, 1000]),
+        weight: usize::MAX,
     }
 }
 

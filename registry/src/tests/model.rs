@@ -292,9 +292,14 @@ impl Model {
                 quota,
                 lease_until,
             } => {
-                let (known, owner) = self.living(*id, *upload, now)?;
+                let (known, owner) = self.own(*id, *upload)?;
+                if known.lease_until.0 == 0 || !self.images.contains_key(id) {
+                    return Err(Rejection::UploadLost);
+                }
                 let reserved = known.reserved.max(*reserve);
-                self.fits(owner.as_deref(), known.reserved, reserved, *quota)?;
+                if reserved > known.reserved {
+                    self.fits(owner.as_deref(), known.reserved, reserved, *quota)?;
+                }
                 let (known, _) = self.uploads.get_mut(id).unwrap();
                 known.reserved = reserved;
                 known.lease_until = known.lease_until.max(*lease_until);
@@ -320,11 +325,20 @@ impl Model {
                 image.locations = vec![data.location.clone()];
                 Ok(self.shown(*id))
             }
-            Command::AbortUpload { id, upload } => {
-                match self.uploads.get(id) {
-                    Some((known, _)) if known.id == *upload => {}
-                    _ => return Err(Rejection::UploadLost),
+            Command::CondemnUpload {
+                id,
+                upload,
+                lease_seen,
+            } => {
+                let (known, _) = self.own(*id, *upload)?;
+                if known.lease_until > *lease_seen {
+                    return Err(Rejection::UploadAlive);
                 }
+                self.uploads.get_mut(id).unwrap().0.lease_until = Timestamp(0);
+                Ok(Outcome::Done)
+            }
+            Command::AbortUpload { id, upload } => {
+                self.own(*id, *upload)?;
                 self.uploads.remove(id);
                 if self.images.contains_key(id) {
                     self.touch(*id, index, now).status = Status::Queued;
@@ -340,21 +354,28 @@ impl Model {
         }
     }
 
+    fn own(
+        &self,
+        id: ImageId,
+        upload: crate::image::UploadId,
+    ) -> Result<(Upload, Option<String>), Rejection> {
+        match self.uploads.get(&id) {
+            Some((known, owner)) if known.id == upload => Ok((known.clone(), owner.clone())),
+            _ => Err(Rejection::UploadLost),
+        }
+    }
+
     fn living(
         &self,
         id: ImageId,
         upload: crate::image::UploadId,
         now: Timestamp,
     ) -> Result<(Upload, Option<String>), Rejection> {
-        match self.uploads.get(&id) {
-            Some((known, owner))
-                if known.id == upload
-                    && now <= known.lease_until
-                    && self.images.contains_key(&id) =>
-            {
-                Ok((known.clone(), owner.clone()))
-            }
-            _ => Err(Rejection::UploadLost),
+        let (known, owner) = self.own(id, upload)?;
+        if now <= known.lease_until && self.images.contains_key(&id) {
+            Ok((known, owner))
+        } else {
+            Err(Rejection::UploadLost)
         }
     }
 

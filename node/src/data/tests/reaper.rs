@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     path::PathBuf,
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use glimpse_registry::{
     command::Command,
     image::{ImageId, Timestamp, UploadId},
+    status::Status,
 };
 use http::StatusCode;
 
@@ -102,6 +104,32 @@ async fn the_reaper_leaves_a_running_upload_alone() {
     reaper.step().await.unwrap();
     reaper.step().await.unwrap();
     assert_eq!(bytes(rig.get(id, &[]).await.unwrap()).await.len(), 3 * MIB);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_past_the_lease_kills_no_running_upload() {
+    let rig = Rig::new();
+    let mut reaper = rig.reaper();
+    let id = rig.image().await;
+    let (sender, body) = open();
+    let feeding = async {
+        sender.send(random(1, MIB)).await.unwrap();
+        rig.until("saving", async || {
+            rig.status(id).await == Some(Status::Saving)
+        })
+        .await;
+        // As after a machine was suspended. Another command moves the time in the log.
+        rig.jump.store(24 * 3600, Ordering::SeqCst);
+        rig.image().await;
+        reaper.step().await.unwrap();
+        reaper.step().await.unwrap();
+        sender.send(random(2, MIB)).await.unwrap();
+        drop(sender);
+    };
+    let (result, ()) = tokio::join!(rig.put(id, body), feeding);
+    assert_eq!(result.unwrap().status(), StatusCode::NO_CONTENT);
+    reaper.step().await.unwrap();
+    assert_eq!(bytes(rig.get(id, &[]).await.unwrap()).await.len(), 2 * MIB);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,10 @@ use std::{
     collections::BTreeSet,
     convert::Infallible,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -44,14 +47,16 @@ use crate::{
 
 pub(super) const MIB: usize = 1 << 20;
 
-struct Clock(Instant);
+/// The host's, and seconds that it has jumped ahead.
+struct Clock(Instant, Arc<AtomicU64>);
 
 impl glimpse_replication::Clock for Clock {
     fn monotonic(&self) -> Duration {
         self.0.elapsed()
     }
     fn wall(&self) -> Duration {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+        let jump = Duration::from_secs(self.1.load(Ordering::SeqCst));
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + jump
     }
 }
 
@@ -59,6 +64,8 @@ impl glimpse_replication::Clock for Clock {
 pub(super) struct Rig {
     pub(super) app: Arc<App>,
     pub(super) dir: TempDir,
+    /// Seconds that the wall clock is ahead.
+    pub(super) jump: Arc<AtomicU64>,
 }
 
 impl Rig {
@@ -85,7 +92,7 @@ impl Rig {
 
     /// Ends the process; the directory stays.
     pub(super) async fn stop(self) -> TempDir {
-        let Self { app, dir } = self;
+        let Self { app, dir, jump: _ } = self;
         assert!(app.data.settle(Duration::from_secs(30)).await);
         app.registry.stop().await.unwrap();
         dir
@@ -156,11 +163,13 @@ impl Rig {
             audit_interval: config.cache.audit_interval,
             residency_interval: config.cache.residency_interval,
         };
+        let jump = Arc::new(AtomicU64::new(0));
+        let clock = Arc::new(Clock(Instant::now(), Arc::clone(&jump)));
         let app = App {
             upload_slots: Arc::new(Semaphore::new(config.limits.concurrent_uploads)),
             download_slots: Arc::new(Semaphore::new(config.limits.concurrent_downloads)),
             config: Arc::new(config),
-            registry: Registry::open(registry, Arc::new(Clock(Instant::now()))).unwrap(),
+            registry: Registry::open(registry, clock).unwrap(),
             cache: Cache::open(cache).unwrap(),
             manifests: Arc::new(Manifests::open(dir.path().join("manifests")).unwrap()),
             stores: Stores {
@@ -174,6 +183,7 @@ impl Rig {
         Self {
             app: Arc::new(app),
             dir,
+            jump,
         }
     }
 

@@ -69,6 +69,14 @@ impl Lease {
         }
     }
 
+    /// Renews the lease now; whether it is ours still. A clock that jumped may have ended it.
+    pub(super) async fn renew(&self) -> bool {
+        let _one = self.extending.lock().await;
+        self.extend(self.reserved.load(Ordering::Relaxed))
+            .await
+            .is_ok()
+    }
+
     async fn extend(&self, total: u64) -> Result<(), Broken> {
         let extended = self
             .app

@@ -248,6 +248,7 @@ impl Task {
         let (id, upload) = (self.lease.id, self.lease.upload);
         let since = tokio::time::Instant::now();
         let mut pause = RETRY_FIRST;
+        let mut renewed = false;
         loop {
             let finished = self
                 .app
@@ -256,6 +257,13 @@ impl Task {
                 .await;
             let rejection = match finished {
                 Ok(_) => break,
+                Err(RegistryError::Rejected(Rejection::UploadLost)) if !renewed => {
+                    renewed = true;
+                    if self.lease.renew().await {
+                        continue;
+                    }
+                    Some(Rejection::UploadLost)
+                }
                 Err(RegistryError::Rejected(rejection)) => Some(rejection),
                 Err(RegistryError::Unavailable(error)) => {
                     tracing::warn!(image.id = %id, %error, "the outcome of an upload is not known");

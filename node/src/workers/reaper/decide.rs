@@ -11,7 +11,8 @@ pub(super) struct Upload {
     pub(super) of_this_process: bool,
     /// A task of this process owns it.
     pub(super) live: bool,
-    /// The time in the log is past its lease: the registry no longer lets it finish.
+    /// The time in the log is past its lease: the registry does not let it finish, unless its owner
+    /// renews the lease first.
     pub(super) lease_over: bool,
     /// The image is there and has data, so what lies under its key is not the upload's.
     pub(super) image_has_data: bool,

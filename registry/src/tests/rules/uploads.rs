@@ -2,6 +2,7 @@
 
 use super::{abort, delete, extend, update};
 use crate::{
+    command::Command,
     image::{Attributes, Timestamp, UploadId},
     outcome::{Outcome, Rejection},
     status::Status,
@@ -122,24 +123,71 @@ fn an_extension_is_no_change_that_a_client_sees() {
 }
 
 #[test]
-fn after_its_lease_an_upload_can_only_be_aborted() {
+fn a_lease_is_renewed_also_when_the_quota_is_exceeded_by_now() {
+    let mut node = Node::new();
+    node.create(1, attributes());
+    node.begin(1, 1, 100);
+    let lease = |node: &Node| node.image(1).upload.unwrap().lease_until;
+    let before = lease(&node);
+    node.clock += SECOND;
+    assert_eq!(node.run(extend(&node, 1, 1, 0, Some(50))), Outcome::Done);
+    assert_eq!(node.run(extend(&node, 1, 1, 100, Some(50))), Outcome::Done);
+    assert_eq!(lease(&node).0, before.0 + SECOND);
+    assert_eq!(
+        rejection(node.run(extend(&node, 1, 1, 101, Some(50)))),
+        Rejection::StorageQuota {
+            used: 0,
+            requested: 101,
+            limit: 50,
+        }
+    );
+    assert_eq!(node.view().usage("p").unwrap(), (0, 100));
+}
+
+#[test]
+fn after_its_lease_an_upload_cannot_finish_before_it_is_renewed() {
     let mut node = Node::new();
     node.create(1, attributes());
     node.begin(1, 1, 7);
-    node.clock += 61 * SECOND;
-    let late = extend(&node, 1, 1, 0, None);
-    assert_eq!(rejection(node.run(late)), Rejection::UploadLost);
+    // As a machine that was suspended.
+    node.clock += 3600 * SECOND;
     assert_eq!(
         rejection(node.run(finish(1, 1, 7, None))),
         Rejection::UploadLost
     );
     // No clock brings it back.
-    node.clock -= 61 * SECOND;
+    node.clock -= 3600 * SECOND;
     assert_eq!(
         rejection(node.run(finish(1, 1, 7, None))),
         Rejection::UploadLost
     );
+    node.clock += 3600 * SECOND;
+    assert_eq!(node.run(extend(&node, 1, 1, 0, None)), Outcome::Done);
+    assert_eq!(image(node.run(finish(1, 1, 7, None))).size, Some(7));
+}
+
+#[test]
+fn a_condemned_upload_can_only_be_aborted() {
+    let mut node = Node::new();
+    node.create(1, attributes());
+    let seen = image(node.begin(1, 1, 7)).upload.unwrap().lease_until;
+    let condemn = |lease_seen| Command::CondemnUpload {
+        id: image_id(1),
+        upload: UploadId(1),
+        lease_seen,
+    };
+    // It was renewed meanwhile.
+    node.clock += 3600 * SECOND;
+    assert_eq!(node.run(extend(&node, 1, 1, 0, None)), Outcome::Done);
+    assert_eq!(rejection(node.run(condemn(seen))), Rejection::UploadAlive);
+    let seen = node.image(1).upload.unwrap().lease_until;
+    assert_eq!(node.run(condemn(seen)), Outcome::Done);
+    assert_eq!(node.run(condemn(seen)), Outcome::Done);
+    for late in [extend(&node, 1, 1, 0, None), finish(1, 1, 7, None)] {
+        assert_eq!(rejection(node.run(late)), Rejection::UploadLost);
+    }
     assert_eq!(node.run(abort(1, 1)), Outcome::Done);
+    assert_eq!(rejection(node.run(condemn(seen))), Rejection::UploadLost);
     assert_eq!(node.view().usage("p").unwrap(), (0, 0));
 }
 
