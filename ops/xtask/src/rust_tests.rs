@@ -42,7 +42,7 @@ const POWER_CUTS: &[&str] = &["power_cut", "crash", "a_cut_at_any", "cuts_again"
 pub(crate) fn unit(workspace: &Workspace, _budget: Budget) -> Result<Outcome, String> {
     command::run_tests(
         crates(workspace).args(["--package", "glimpse-xtask"]),
-        200,
+        350,
         &[],
     )?;
     Ok(Outcome::Passed)
@@ -55,7 +55,7 @@ pub(crate) fn api(workspace: &Workspace, budget: Budget) -> Result<Outcome, Stri
     // Many of these wait for a time limit to pass, so more of them than cores may run.
     let mut api = black_box(workspace);
     api.args(["--lib", "--test", "api", "--", "--test-threads", "8"]);
-    command::run_tests(&mut api, 150, &[])?;
+    command::run_tests(&mut api, 220, &[])?;
     let mut model = black_box(workspace);
     model
         .args(["--test", "model", "--", "--nocapture"])
@@ -81,7 +81,7 @@ pub(crate) fn crash(workspace: &Workspace, budget: Budget) -> Result<Outcome, St
     cuts.args(["--lib", "--tests", "--"])
         .args(POWER_CUTS)
         .env("GLIMPSE_CRASH_POINTS", points);
-    command::run_tests(&mut cuts, 5, POWER_CUTS)?;
+    command::run_tests(&mut cuts, 7, POWER_CUTS)?;
     Ok(Outcome::Passed)
 }
 
