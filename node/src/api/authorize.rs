@@ -83,9 +83,11 @@ pub(super) fn check_visibility(
     image::check_visibility(policy, context, image, is_member, wanted)
 }
 
-/// Who sees a shared image without owning it does so as a member: the registry has said so.
+/// Who sees a shared image without owning it does so as a member: the registry has said so. Of an
+/// admin, who sees all, it has not.
 fn is_member(context: &Context, image: &Image) -> bool {
-    image.attributes.visibility == Visibility::Shared
+    !context.is_admin
+        && image.attributes.visibility == Visibility::Shared
         && context.project_id.is_some()
         && context.project_id != image.attributes.owner
 }

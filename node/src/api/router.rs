@@ -273,11 +273,6 @@ pub(super) async fn call(
             "A body is not expected with this request.",
         ));
     }
-    if context.read_only && !matches!(method, Method::GET | Method::HEAD) {
-        return Err(ApiError::forbidden(
-            "This operation is not permitted to an anonymous caller.",
-        ));
-    }
     answer(api, context, resource, method, request).await
 }
 
@@ -297,7 +292,7 @@ async fn answer(
             let base = api.base(request.headers());
             images::create(app, caller, request, &base).await
         }
-        (Resource::Images, _) => images::list(app, caller, query).await,
+        (Resource::Images, _) => images::list(api, Arc::clone(&context), query).await,
         (Resource::Image(id), &Method::PATCH) => {
             images::update(app, &api.turns, caller, id, request).await
         }

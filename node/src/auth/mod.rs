@@ -20,8 +20,6 @@ pub struct Context {
     pub service_roles: Vec<String>,
     /// Whether the policy rule `context_is_admin` holds; computed once per request.
     pub is_admin: bool,
-    /// Anonymous access: reads only.
-    pub read_only: bool,
     /// Token scoped to the system or a domain: no project rule applies to it.
     pub foreign_scope: bool,
 }

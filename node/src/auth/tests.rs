@@ -25,7 +25,7 @@ fn without_auth_everyone_is_the_same_admin_whatever_the_headers() {
     headers.insert("x-roles", HeaderValue::from_static("reader"));
     let second = authenticate(AuthMode::None, &headers, &policy).unwrap();
     assert!(std::sync::Arc::ptr_eq(&first, &second));
-    assert!(first.is_admin && !first.read_only && !first.foreign_scope);
+    assert!(first.is_admin && !first.foreign_scope);
     assert_eq!(first.project_id.as_deref(), Some("default"));
     assert_eq!(first.roles, ["admin", "member", "reader"]);
 }
