@@ -10,7 +10,6 @@ use axum::{
     response::Response,
 };
 use glimpse_registry::{image::Image, outcome::Rejection, status::Status};
-use glimpse_store::StoreError;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 
@@ -23,16 +22,13 @@ use crate::{
         manifests::{Known, ManifestError},
         pipeline::Broken,
         source::Locations,
-        upload::{self, Job, UploadError},
+        upload::{self, Job},
     },
     http::{
         conditional::{self, Condition},
-        range::{self, RangeError, Wanted},
+        range::{self, Wanted},
     },
 };
-
-/// Seconds after which a client may try again when every slot is taken.
-const RETRY_AFTER: u32 = 5;
 
 /// `PUT /v2/images/{id}/file`
 pub async fn upload(
@@ -68,7 +64,7 @@ pub async fn upload(
     };
     match upload::run(app, job).await {
         Ok(()) => Ok(empty(StatusCode::NO_CONTENT)),
-        Err(error) => Err(closing(upload_error(error, &id))),
+        Err(error) => Err(closing(ApiError::of_upload(error, &id))),
     }
 }
 
@@ -94,35 +90,27 @@ async fn accept_upload(
         ));
     }
     let image = find(app, context, id, &["upload_image"]).await?;
-    if context.read_only {
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "anonymous access is for reading only",
-        ));
-    }
     let store = target_store(app, headers)?;
     let declared = declared_size(headers)?;
     if image.status != Status::Queued {
-        return Err(forbidden_move(image.status, Status::Saving));
+        let refused = Rejection::ForbiddenMove {
+            from: image.status,
+            to: Status::Saving,
+        };
+        return Err(refused.into());
     }
     if image.attributes.disk_format.is_none() || image.attributes.container_format.is_none() {
-        return Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            Rejection::FormatsUnset.to_string(),
-        ));
+        return Err(Rejection::FormatsUnset.into());
     }
     let cap = app.config.limits.image_size_cap;
     if declared.is_some_and(|size| size > cap) {
-        return Err(ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            Broken::TooLarge { cap }.to_string(),
-        ));
+        return Err(Broken::TooLarge { cap }.into());
     }
     let slot = Arc::clone(&app.upload_slots)
         .try_acquire_owned()
         .map_err(|_| {
             app.metrics.refuse_upload("slots");
-            busy("uploads")
+            ApiError::busy("uploads")
         })?;
     Ok(Accepted {
         image,
@@ -161,19 +149,13 @@ pub async fn download(
         return Ok(empty(StatusCode::NO_CONTENT));
     }
     // Bytes that no manifest vouches for are not served.
-    let reference = image
-        .manifest
-        .as_ref()
-        .ok_or_else(|| manifest_error(&ManifestError::Missing))?;
+    let reference = image.manifest.as_ref().ok_or(ManifestError::Missing)?;
     let known = app
         .data
         .manifests
         .get(reference, &app.manifests)
         .await
-        .map_err(|error| {
-            tracing::error!(image.id = %image.id, %error, "no manifest");
-            manifest_error(&error)
-        })?;
+        .inspect_err(|error| tracing::error!(image.id = %image.id, %error, "no manifest"))?;
     answer(
         &app,
         &image,
@@ -213,7 +195,7 @@ async fn answer(
     }
     // RFC 9110 14.2: a range means something to GET only.
     let wanted = if *method == Method::GET && conditional::if_range_holds(headers, tag) {
-        range::wanted(headers, length).map_err(|error| range_error(error, length))?
+        range::wanted(headers, length).map_err(|error| ApiError::of_range(error, length))?
     } else {
         Wanted::Whole
     };
@@ -228,7 +210,7 @@ async fn answer(
             .try_acquire_owned()
             .map_err(|_| {
                 app.metrics.refuse_download("slots");
-                busy("downloads")
+                ApiError::busy("downloads")
             })?;
         let locations = Arc::new(Locations::of(image, &app.stores, prefer));
         let mut body = ChunkBody::new(
@@ -240,10 +222,8 @@ async fn answer(
             slot,
         );
         body.first().await.map_err(|error| {
-            ApiError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("the image data cannot be read now: {error}"),
-            )
+            app.metrics.refuse_download("unreadable");
+            ApiError::unavailable(format!("the image data cannot be read now: {error}"))
         })?;
         Body::new(body)
     };
@@ -374,107 +354,4 @@ fn closing(mut error: ApiError) -> ApiError {
         .headers
         .push((header::CONNECTION, HeaderValue::from_static("close")));
     error
-}
-
-fn busy(what: &str) -> ApiError {
-    let mut error = ApiError::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        format!("too many {what} are in progress; try again later"),
-    );
-    error.retry_after = Some(RETRY_AFTER);
-    error
-}
-
-fn forbidden_move(from: Status, to: Status) -> ApiError {
-    ApiError::new(
-        StatusCode::CONFLICT,
-        format!(
-            "Image status transition from {} to {} is not allowed",
-            from.as_str(),
-            to.as_str()
-        ),
-    )
-}
-
-fn manifest_error(error: &ManifestError) -> ApiError {
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
-}
-
-fn range_error(error: RangeError, length: u64) -> ApiError {
-    match error {
-        RangeError::Several => ApiError::new(StatusCode::BAD_REQUEST, error.to_string()),
-        RangeError::Unsatisfiable => {
-            let mut answer = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, error.to_string());
-            answer
-                .headers
-                .push((header::CONTENT_RANGE, range::unsatisfied_range(length)));
-            answer
-        }
-    }
-}
-
-fn upload_error(error: UploadError, id: &str) -> ApiError {
-    let text = error.to_string();
-    let status = match error {
-        UploadError::Begin(error) | UploadError::Broken(Broken::Registry(error)) => {
-            return registry_error(error, id);
-        }
-        UploadError::Broken(broken) => match broken {
-            Broken::WrongSize { .. } | Broken::Cut { .. } => StatusCode::BAD_REQUEST,
-            Broken::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Broken::Refused(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Broken::Idle(_) => StatusCode::REQUEST_TIMEOUT,
-            Broken::Lost => StatusCode::GONE,
-            Broken::Store(error) => store_status(&error),
-            Broken::Registry(_) | Broken::Fault(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        },
-        UploadError::Gone => StatusCode::GONE,
-        UploadError::Abandoned => StatusCode::CONFLICT,
-        UploadError::Unknown => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    let mut answer = ApiError::new(status, text);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        answer.retry_after = Some(RETRY_AFTER);
-    }
-    answer
-}
-
-/// What the registry refused, in the terms of an upload.
-fn registry_error(error: glimpse_registry::Error, id: &str) -> ApiError {
-    let glimpse_registry::Error::Rejected(rejection) = &error else {
-        return error.into();
-    };
-    if let Rejection::ForbiddenMove { from, to } = rejection {
-        return forbidden_move(*from, *to);
-    }
-    match rejection {
-        Rejection::ImageNotFound => ApiError::no_image(id),
-        Rejection::StorageQuota { .. } => {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, rejection.to_string())
-        }
-        Rejection::FormatsUnset => ApiError::new(StatusCode::BAD_REQUEST, rejection.to_string()),
-        Rejection::UploadLost => ApiError::new(StatusCode::GONE, rejection.to_string()),
-        Rejection::IdTaken
-        | Rejection::VersionConflict { .. }
-        | Rejection::ForbiddenMove { .. }
-        | Rejection::Protected
-        | Rejection::FormatsFrozen
-        | Rejection::CountQuota { .. }
-        | Rejection::NotShared
-        | Rejection::MemberExists
-        | Rejection::MemberNotFound
-        | Rejection::TagNotFound => error.into(),
-    }
-}
-
-/// What a store refused, in the terms of an upload (image-api 7.3).
-fn store_status(error: &StoreError) -> StatusCode {
-    match error {
-        StoreError::Exists | StoreError::InUse => StatusCode::CONFLICT,
-        StoreError::Full => StatusCode::PAYLOAD_TOO_LARGE,
-        StoreError::Denied(_) | StoreError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-        StoreError::Unsupported(_) => StatusCode::GONE,
-        StoreError::BadLocation => StatusCode::BAD_REQUEST,
-        StoreError::NotFound | StoreError::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
-    }
 }

@@ -9,6 +9,8 @@ use tokio::{
     sync::Semaphore,
 };
 
+use crate::api::error::RETRY_AFTER_SECONDS;
+
 /// Refused connections that are lingered for at most; past that they are closed at once.
 const AT_ONCE: usize = 64;
 
@@ -18,20 +20,27 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of the refused request that are read away at most.
 const REQUEST_BYTES: u64 = 64 << 10;
 
-const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    content-type: text/plain\r\n\
-    content-length: 40\r\n\
-    retry-after: 2\r\n\
-    connection: close\r\n\
-    \r\n\
-    Too many connections. Try again shortly.";
+const TEXT: &str = "Too many connections. Try again shortly.";
 
 /// The refusals of one listener.
-pub(super) struct Refusals(Arc<Semaphore>);
+pub(super) struct Refusals {
+    answer: String,
+    lingering: Arc<Semaphore>,
+}
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
+        let length = TEXT.len();
+        Self {
+            answer: format!(
+                "HTTP/1.1 503 Service Unavailable\r\n\
+                 content-type: text/plain\r\n\
+                 content-length: {length}\r\n\
+                 retry-after: {RETRY_AFTER_SECONDS}\r\n\
+                 connection: close\r\n\r\n{TEXT}"
+            ),
+            lingering: Arc::new(Semaphore::new(AT_ONCE)),
+        }
     }
 }
 
@@ -41,8 +50,8 @@ impl Refusals {
     /// with unread bytes resets it, and the client may lose the answer.
     pub(super) fn answer(&mut self, mut stream: TcpStream) {
         // A peer that is gone needs no answer.
-        let _ = socket2::SockRef::from(&stream).send(ANSWER);
-        let Ok(permit) = Arc::clone(&self.0).try_acquire_owned() else {
+        let _ = socket2::SockRef::from(&stream).send(self.answer.as_bytes());
+        let Ok(permit) = Arc::clone(&self.lingering).try_acquire_owned() else {
             return;
         };
         tokio::spawn(async move {
