@@ -50,6 +50,19 @@ pub enum Invalid {
     /// `replace` or `remove` of what is not there.
     #[error("Property {0} does not exist.")]
     Absent(String),
+    /// A custom property, or all of an image together, are too long.
+    #[error(
+        "The limit has been exceeded on the length of {what}. Attempted: {attempted} bytes, \
+         Maximum: {limit} bytes"
+    )]
+    Length {
+        /// `custom property x`, say.
+        what: String,
+        /// Would be.
+        attempted: usize,
+        /// Allowed.
+        limit: usize,
+    },
     /// Too many of them.
     #[error(
         "The limit has been exceeded on the number of allowed image {what}. \
@@ -180,7 +193,8 @@ pub(super) fn image_id(value: &Value) -> Result<ImageId, Invalid> {
         .ok_or_else(|| Invalid::schema("id", format!("{value} is not a UUID")))
 }
 
-/// The count quotas, looked at only where something was added (image-api 2.3).
+/// The quotas on counts and lengths, looked at only where something was added or changed
+/// (image-api 2.3).
 pub(super) fn check_quotas(
     before: Option<&Attributes>,
     after: &Attributes,
@@ -204,7 +218,42 @@ pub(super) fn check_quotas(
     if added_tag {
         count("tags", after.tags.len(), limits.image_tag_quota)?;
     }
+    check_lengths(before, after, limits)
+}
+
+/// What a record may hold is bounded, since pages of a thousand records lie in memory.
+fn check_lengths(
+    before: Option<&Attributes>,
+    after: &Attributes,
+    limits: &Limits,
+) -> Result<(), Invalid> {
+    let mut changed = false;
+    let mut total = 0_usize;
+    for (key, value) in &after.properties {
+        let length = value.as_ref().map_or(0, String::len);
+        total = total.saturating_add(key.len()).saturating_add(length);
+        if before.is_none_or(|before| before.properties.get(key) != Some(value)) {
+            changed = true;
+            let what = || format!("custom property {key}");
+            within(what, length, limits.image_property_bytes)?;
+        }
+    }
+    if changed {
+        let what = || "all custom properties".to_owned();
+        within(what, total, limits.image_properties_bytes)?;
+    }
     Ok(())
+}
+
+fn within(what: impl FnOnce() -> String, attempted: usize, limit: usize) -> Result<(), Invalid> {
+    if attempted <= limit {
+        return Ok(());
+    }
+    Err(Invalid::Length {
+        what: what(),
+        attempted,
+        limit,
+    })
 }
 
 fn count(what: &'static str, attempted: usize, limit: Option<u64>) -> Result<(), Invalid> {

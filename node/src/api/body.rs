@@ -1,5 +1,7 @@
 //! Request bodies: whether there is one, and JSON within a bound (image-api 1.1).
 
+use std::io;
+
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
@@ -52,8 +54,7 @@ async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::new();
     let mut length = 0_usize;
     while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|_| incomplete("The request body ended before it was complete."))?;
+        let frame = frame.map_err(broken)?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -70,6 +71,21 @@ async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
         )));
     }
     Ok(bytes)
+}
+
+/// 400 for a body that is framed wrongly, 408 for one that ends early. The connection is over.
+fn broken(error: axum::Error) -> ApiError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        // What hyper says of a chunk's head that is none, or too long.
+        if let Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) = kind {
+            return ApiError::bad_request("The chunks of the request body are malformed.")
+                .with_header(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        cause = error.source();
+    }
+    incomplete("The request body ended before it was complete.")
 }
 
 /// 408. What follows of the body, if anything, is not waited for.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{body::Body, response::Response};
 use glimpse_registry::{
-    Error as RegistryError,
+    Error as RegistryError, View,
     image::{Image, ImageId, Visibility},
     outcome::Rejection,
 };
@@ -17,7 +17,8 @@ use crate::{
         attribute, authorize, body,
         error::ApiError,
         image_view,
-        list_query::{self, BadQuery},
+        layers::Api,
+        list_query::{self, BadQuery, Listing},
         new_image,
         patch::{self, Change},
         precondition::{self, Read},
@@ -110,19 +111,47 @@ fn may_create(app: &App, context: &Context, new: &new_image::NewImage) -> Result
     })
 }
 
+/// Pages that are put together beside the threads that serve, at once.
+pub(super) const PAGES: usize = 8;
+
 /// `GET /v2/images`
 pub(super) async fn list(
-    app: &App,
-    context: &Context,
+    api: &Api,
+    context: Arc<Context>,
     query: Option<&str>,
 ) -> Result<Response, ApiError> {
+    let app = &api.app;
     let listing = list_query::parse(
         query.unwrap_or_default(),
-        authorize::scope(context),
+        authorize::scope(&context),
         &app.config.limits,
     )?;
-    check_project(&app.policy, "get_images", context)?;
+    check_project(&app.policy, "get_images", &context)?;
+    if listing.is_cheap() {
+        let view = app.registry.read().await?;
+        return page(app, &context, &view, &listing);
+    }
+    // Whoever waits here has no page yet: what waits is small.
+    let _one = api.pages.acquire().await;
     let view = app.registry.read().await?;
+    let app = Arc::clone(app);
+    let page = tokio::task::spawn_blocking(move || page(&app, &context, &view, &listing));
+    match page.await {
+        Ok(page) => page,
+        Err(broken) => match broken.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(ApiError::unavailable("The node is stopping.")),
+        },
+    }
+}
+
+/// The page as JSON. It ends early, with a link to the next, where its images are large.
+fn page(
+    app: &App,
+    context: &Context,
+    view: &View,
+    listing: &Listing,
+) -> Result<Response, ApiError> {
     let page = match view.list(&listing.query) {
         Err(RegistryError::Rejected(Rejection::ImageNotFound)) => {
             let marker = listing.query.marker.map(|id| id.to_string());
@@ -130,20 +159,30 @@ pub(super) async fn list(
         }
         result => result?,
     };
-    let full = !page.is_empty() && page.len() == listing.query.limit;
+    let mut full = listing.query.is_full(&page);
     let mut last = None;
     let mut out = Vec::with_capacity(256 + page.len() * image_view::USUAL_BYTES);
     out.extend_from_slice(b"{\"images\":[");
-    let shown = page
-        .iter()
-        .filter(|image| authorize::allows(&app.policy, "get_image", context, image))
-        .inspect(|image| last = Some(image.id));
-    image_view::separated(&mut out, shown, |out, image| {
-        image_view::write(out, app, context, image);
-    });
+    for image in &page {
+        if !authorize::allows(&app.policy, "get_image", context, image) {
+            continue;
+        }
+        if last.is_some() {
+            // Text may be longer in JSON than the record's weight says.
+            if out.len() >= app.config.limits.page_bytes {
+                full = true;
+                break;
+            }
+            out.push(b',');
+        }
+        image_view::write(&mut out, app, context, image);
+        last = Some(image.id);
+    }
     out.extend_from_slice(b"],\"first\":\"");
     listing.write_first(&mut out);
     out.extend_from_slice(b"\",\"schema\":\"/v2/schemas/images\"");
+    // A page of images that the policy hides all is not the end.
+    let last = last.or(page.last().map(|image| image.id));
     if let Some(last) = last.filter(|_| full) {
         out.extend_from_slice(b",\"next\":\"");
         listing.write_next(&mut out, last);
@@ -330,11 +369,5 @@ pub(super) fn no_content() -> Response {
 
 /// The record changed under every attempt.
 fn contended() -> ApiError {
-    ApiError {
-        retry_after: Some(1),
-        ..ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "The image is being changed by others too often.",
-        )
-    }
+    ApiError::unavailable("The image is being changed by others too often.")
 }

@@ -7,13 +7,14 @@ use axum::{body::Body, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body::Body as _;
 use percent_encoding::percent_decode_str;
+use tokio::sync::Semaphore;
 
 use crate::{
     api::{
         caller,
         error::ApiError,
-        healthcheck,
-        images::Turns,
+        framing, healthcheck,
+        images::{self, Turns},
         router::{self, Resource},
         schemas::Schemas,
         versions::{self, Asked},
@@ -31,6 +32,8 @@ pub(super) struct Api {
     pub(super) schemas: Schemas,
     /// Updates that met a conflict.
     pub(super) turns: Turns,
+    /// Pages that cost more than reading their images.
+    pub(super) pages: Semaphore,
 }
 
 impl Api {
@@ -41,6 +44,7 @@ impl Api {
             app,
             schemas,
             turns,
+            pages: Semaphore::new(images::PAGES),
         }
     }
 
@@ -102,6 +106,7 @@ async fn answer(
     request: Request<Body>,
     route: &mut &'static str,
 ) -> Result<Response, ApiError> {
+    framing::check(&request)?;
     if request.method() == Method::OPTIONS {
         return Ok(Response::new(Body::empty()));
     }

@@ -137,12 +137,28 @@ pub(super) fn parse(query: &str, scope: Scope, limits: &Limits) -> Result<Listin
         sort,
         marker,
         limit: limit.min(limits.api_limit_max),
+        weight: limits.page_bytes,
     };
     parameters.retain(|(name, _)| name != "marker");
     Ok(Listing { query, parameters })
 }
 
+/// Images on a page that is put together at once.
+const SHORT: usize = 100;
+
 impl Listing {
+    /// Whether the page costs no more than reading its images: a short one in the order of
+    /// creation, whose filters are looked up. Others may sort and decode many more.
+    pub(super) fn is_cheap(&self) -> bool {
+        let query = &self.query;
+        query.limit <= SHORT
+            && matches!(query.sort.first(), Some((SortKey::CreatedAt, _)))
+            && !query
+                .filters
+                .iter()
+                .any(|filter| matches!(filter, Filter::Number(..) | Filter::Time(..)))
+    }
+
     /// Appends `/v2/images?...` without a marker.
     pub(super) fn write_first(&self, out: &mut Vec<u8>) {
         self.write_link(out, None);

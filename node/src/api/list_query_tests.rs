@@ -47,6 +47,16 @@ fn nothing_given_is_the_default_page() {
 }
 
 #[test]
+fn only_short_pages_in_creation_order_are_cheap() {
+    for cheap in ["", "limit=100&name=x&tag=y&p=q", "sort=created_at:asc"] {
+        assert!(read(cheap).unwrap().is_cheap(), "{cheap}");
+    }
+    for dear in ["limit=101", "sort_key=name", "size_min=1", "created_at=gt:2026-01-01"] {
+        assert!(!read(dear).unwrap().is_cheap(), "{dear}");
+    }
+}
+
+#[test]
 fn the_limit_is_clamped_and_checked() {
     assert_eq!(query("limit=0").limit, 0);
     assert_eq!(query("limit=7").limit, 7);

@@ -10,6 +10,7 @@ mod body;
 mod cache;
 mod caller;
 pub mod error;
+mod framing;
 mod healthcheck;
 pub mod image_data;
 mod image_view;

@@ -75,6 +75,8 @@ mod tests {
         let limits = Limits {
             image_property_quota: Some(2),
             image_tag_quota: Some(2),
+            image_property_bytes: 600,
+            image_properties_bytes: 1000,
             ..Limits::default()
         };
         parse(body.as_object().unwrap(), Some("p"), &formats(), &limits)
@@ -176,9 +178,36 @@ mod tests {
             (json!({"name": 1, "status": "active"}), 403),
             (json!({"a": "1", "b": "2", "c": "3"}), 413),
             (json!({"tags": ["a", "b", "c"]}), 413),
+            (json!({"p": "x".repeat(601)}), 413),
+            (json!({"a": "x".repeat(600), "b": "x".repeat(399)}), 413),
         ] {
             assert_eq!(create(&body), Err(status), "{body}");
         }
+    }
+
+    #[test]
+    fn lengths_of_properties_count_bytes_and_only_where_they_change() {
+        let fits = json!({"p": "0123456789", "bc": "0123456"});
+        assert!(create(&json!({"a": "x".repeat(600), "b": "x".repeat(398)})).is_ok());
+        let attributes = create(&fits).unwrap().attributes;
+        assert_eq!(create(&json!({"p": "é".repeat(300)})).map(drop), Ok(()));
+        assert_eq!(create(&json!({"p": "é".repeat(301)})).map(drop), Err(413));
+        // What is there stays, though the limits are lower now.
+        let tight = Limits {
+            image_property_bytes: 5,
+            image_properties_bytes: 10,
+            ..Limits::default()
+        };
+        let check = |after: &Attributes| attribute::check_quotas(Some(&attributes), after, &tight);
+        let mut after = attributes.clone();
+        after.name = Some("n".to_owned());
+        assert!(check(&after).is_ok());
+        after.properties.remove("bc");
+        assert!(check(&after).is_ok());
+        after.properties.insert("p".into(), Some("123456".into()));
+        assert!(matches!(check(&after), Err(Invalid::Length { limit: 5, .. })));
+        after.properties.insert("p".into(), Some("1".into()));
+        assert!(check(&after).is_ok());
     }
 
     #[test]

@@ -285,6 +285,12 @@ pub struct Limits {
     /// Custom properties of an image.
     #[serde(with = "values::quota")]
     pub image_property_quota: Option<u64>,
+    /// Bytes of the value of one custom property.
+    #[serde(rename = "image_property_size", with = "values::size")]
+    pub image_property_bytes: usize,
+    /// Bytes of all custom properties of an image, names and values.
+    #[serde(rename = "image_properties_size", with = "values::size")]
+    pub image_properties_bytes: usize,
     /// Tags of an image.
     #[serde(with = "values::quota")]
     pub image_tag_quota: Option<u64>,
@@ -298,6 +304,9 @@ pub struct Limits {
     pub api_limit_max: usize,
     /// Page without `limit=`.
     pub limit_param_default: usize,
+    /// Bytes of images after which a page ends, with a link to the next.
+    #[serde(rename = "page_size", with = "values::size")]
+    pub page_bytes: usize,
     /// Longest request id.
     pub max_request_id_length: usize,
     /// Bytes of a JSON body.
@@ -342,11 +351,14 @@ impl Default for Limits {
             image_size_cap: 1 << 40,
             image_member_quota: Some(128),
             image_property_quota: Some(128),
+            image_property_bytes: 65_535,
+            image_properties_bytes: 1 << 20,
             image_tag_quota: Some(128),
             image_location_quota: Some(10),
             user_storage_quota: None,
             api_limit_max: 1000,
             limit_param_default: 25,
+            page_bytes: 4 << 20,
             max_request_id_length: 64,
             json_body_bytes: 1 << 20,
             json_timeout: Duration::from_secs(30),

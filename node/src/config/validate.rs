@@ -270,6 +270,17 @@ impl Config {
             ("limits.api_limit_max", limits.api_limit_max, 1),
             ("limits.limit_param_default", limits.limit_param_default, 1),
             (
+                "limits.image_property_size",
+                limits.image_property_bytes,
+                1 << 10,
+            ),
+            (
+                "limits.image_properties_size",
+                limits.image_properties_bytes,
+                1 << 10,
+            ),
+            ("limits.page_size", limits.page_bytes, 1 << 10),
+            (
                 "limits.max_request_id_length",
                 limits.max_request_id_length,
                 1,

@@ -155,7 +155,7 @@ fn pages_from_marker_to_marker_give_every_image_once_in_every_order() {
             let all = walk(&node, query.clone());
             assert_eq!(all.len(), by_id.len(), "{key:?} {direction:?}");
             // A bound of weight ends pages earlier, and changes nothing else.
-            let weight = 100 << 10;
+            let weight = 400 << 10;
             let light = ListQuery { weight, ..query };
             let page = node.view().list(&light).unwrap();
             assert!(!page.is_empty() && page.len() < light.limit && light.is_full(&page));
