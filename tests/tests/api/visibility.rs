@@ -102,14 +102,15 @@ async fn an_image_without_owner_is_for_all_but_where_it_is_private() {
         assert_eq!(seen(&other, &id).await, wanted, "{visibility}");
         assert_eq!(seen(&admin, &id).await.0, 200, "{visibility}");
         nobody.show(&id).await.expect(404);
-        other
-            .replace(&id, "name", json!("mine"))
-            .await
-            .expect(if wanted.0 == 200 { 403 } else { 404 });
-        other
-            .remove(&id)
-            .await
-            .expect(if wanted.0 == 200 { 403 } else { 404 });
+        let refusal = if wanted.0 == 200 { 403 } else { 404 };
+        let renamed = other.replace(&id, "name", json!("mine")).await;
+        renamed.expect(refusal);
+        other.remove(&id).await.expect(refusal);
+        other.share(&id, "beta").await.expect(refusal);
+        let members = format!("/v2/images/{id}/members");
+        if visibility != "shared" {
+            other.get(&members).await.expect(refusal);
+        }
     }
 }
 
