@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{self, ErrorKind},
-    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -20,8 +20,9 @@ use rustix::{
 
 /// One directory of flat files.
 pub trait Disk: Send + Sync + 'static {
-    /// Makes a file that must not exist, locked against [`File::try_lock`]. `direct` asks that its
-    /// writes bypass the page cache where the file system can do that.
+    /// Makes a file that must not exist, locked against [`File::try_lock`] where the file system
+    /// has locks; `EAGAIN`: somebody locked it first, and may remove it. `direct` asks that its writes
+    /// bypass the page cache where the file system can do that.
     fn create(&self, name: &str, direct: bool) -> io::Result<Arc<dyn File>>;
     /// Opens a regular file for reading; a symbolic link is `ELOOP`. `direct` as for `create`.
     fn open(&self, name: &str, direct: bool) -> io::Result<Arc<dyn File>>;
@@ -61,10 +62,21 @@ pub trait File: Send + Sync + 'static {
     fn set_size(&self, len: u64) -> io::Result<()>;
     /// Sets the permission bits.
     fn set_mode(&self, mode: u32) -> io::Result<()>;
-    /// Takes the lock that [`Disk::create`] takes; `false`: a living writer has it.
-    fn try_lock(&self) -> io::Result<bool>;
+    /// Takes the lock that [`Disk::create`] takes, until the file is dropped.
+    fn try_lock(&self) -> io::Result<Lock>;
     /// Makes data and size durable.
     fn sync(&self) -> io::Result<()>;
+}
+
+/// What became of an attempt to lock a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// It is ours.
+    Taken,
+    /// A living writer has it.
+    Held,
+    /// There are no locks here, so nobody can tell whether a writer lives.
+    Unsupported,
 }
 
 /// Offsets, lengths and addresses of direct reads and writes are multiples of this.
@@ -104,8 +116,12 @@ impl Disk for RealDisk {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         })?;
-        file.try_lock()?;
-        Ok(Arc::new(file))
+        match file.try_lock()? {
+            // It may also have been locked, removed and unlocked before.
+            Lock::Taken if file.file.metadata()?.nlink() == 0 => Err(Errno::AGAIN.into()),
+            Lock::Held => Err(Errno::AGAIN.into()),
+            Lock::Taken | Lock::Unsupported => Ok(Arc::new(file)),
+        }
     }
 
     fn open(&self, name: &str, direct: bool) -> io::Result<Arc<dyn File>> {
@@ -306,13 +322,12 @@ impl File for RealFile {
         self.file.set_permissions(fs::Permissions::from_mode(mode))
     }
 
-    fn try_lock(&self) -> io::Result<bool> {
+    fn try_lock(&self) -> io::Result<Lock> {
         match self.file.try_lock() {
-            Ok(()) => Ok(true),
-            Err(fs::TryLockError::WouldBlock) => Ok(false),
+            Ok(()) => Ok(Lock::Taken),
+            Err(fs::TryLockError::WouldBlock) => Ok(Lock::Held),
             Err(fs::TryLockError::Error(error)) => match Errno::from_io_error(&error) {
-                // No locks here: as if nobody else wrote.
-                Some(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(true),
+                Some(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(Lock::Unsupported),
                 _ => Err(error),
             },
         }

@@ -29,7 +29,7 @@ use futures_util::{
 
 use self::{
     calls::Calls,
-    disk::{Disk, Entries, File, RealDisk},
+    disk::{Disk, Entries, File, Lock, RealDisk},
     location::{Locations, is_key},
     write::FileWrite,
 };
@@ -224,7 +224,8 @@ fn next_batch(
     Ok((batch, Some(entries)))
 }
 
-/// Removes temporary files that no living writer, here or on another node, has locked.
+/// Removes temporary files that no living writer, here or on another node, has locked. Where there
+/// are no locks, none can be told from a living writer's, and all stay.
 fn remove_unlocked(disk: &dyn Disk) -> io::Result<u64> {
     let mut removed = 0;
     for entry in disk.list()? {
@@ -233,12 +234,15 @@ fn remove_unlocked(disk: &dyn Disk) -> io::Result<u64> {
             continue;
         }
         let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-        match disk.open(&name, false) {
-            Ok(file) if file.try_lock()? => {}
-            Ok(_) => continue,
+        // Locked until it is gone, so that a writer that has just made it notices.
+        let _locked = match disk.open(&name, false) {
+            Ok(file) => match file.try_lock()? {
+                Lock::Taken => file,
+                Lock::Held | Lock::Unsupported => continue,
+            },
             Err(error) if gone(&error) => continue,
             Err(error) => return Err(error),
-        }
+        };
         match disk.remove(&name) {
             Ok(()) => removed += 1,
             Err(error) if gone(&error) => {}

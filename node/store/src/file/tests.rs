@@ -205,6 +205,62 @@ async fn leftovers_of_the_dead_are_removed_and_writes_of_the_living_are_not() {
 }
 
 #[tokio::test]
+async fn a_temporary_file_that_a_cleaner_locked_first_is_made_anew() {
+    let disk = SimDisk::new();
+    let store = FileStore::with_disk(Config::new("/images"), Arc::new(disk.clone()));
+    disk.snatch(2);
+    let url = put(&store, "k", None, &Bytes::from_static(b"x"), 1)
+        .await
+        .unwrap()
+        .url;
+    assert_eq!(collect(&store, &url, 0..1).await.unwrap(), b"x");
+    disk.snatch(u32::MAX);
+    let refused = put(&store, "l", None, &Bytes::from_static(b"x"), 1).await;
+    assert!(
+        matches!(refused, Err(StoreError::Unavailable(_))),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn without_locks_no_write_of_the_living_is_removed() {
+    let disk = SimDisk::new();
+    disk.remove_locks();
+    let store = FileStore::with_disk(Config::new("/images"), Arc::new(disk.clone()));
+    let write = begun(&store, b"alive").await;
+    assert_eq!(store.remove_unfinished().await.unwrap(), 0);
+    let url = write.finish().await.unwrap().url;
+    assert_eq!(collect(&store, &url, 0..5).await.unwrap(), b"alive");
+}
+
+/// Between the making of a file and its lock a cleaner may come, and must not be missed.
+#[test]
+fn what_was_made_is_never_removed_by_a_cleaner_beside() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = RealDisk::open(dir.path()).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let cleaner = scope.spawn(|| {
+            let mut removed = 0;
+            while !done.load(Ordering::SeqCst) {
+                removed += remove_unlocked(&disk).unwrap();
+            }
+            removed
+        });
+        let lost = (0..3000).find(|number| {
+            let name = format!("{TEMPORARY}{number}");
+            let Ok(_file) = disk.create(&name, false) else {
+                return false;
+            };
+            disk.remove(&name).is_err()
+        });
+        done.store(true, Ordering::SeqCst);
+        println!("{} were taken before", cleaner.join().unwrap());
+        assert_eq!(lost, None);
+    });
+}
+
+#[tokio::test]
 async fn a_cancelled_finish_leaves_nothing_or_the_whole_object() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(Config::new(dir.path()));

@@ -23,6 +23,8 @@ use crate::{Result, StoreError, Stored, Write};
 
 /// Runs of zeros of this many bytes become holes when provisioning is thin.
 const HOLE: usize = 64 << 10;
+/// Temporary files that may be lost to a cleaner before their lock; one at a time runs.
+const CREATE_ATTEMPTS: u32 = 10;
 static ZEROS: [u8; HOLE] = [0; HOLE];
 
 /// A file that is removed when this is dropped, unless it was published. It travels through the blocking
@@ -120,7 +122,6 @@ impl FileWrite {
         url: String,
         declared: Option<u64>,
     ) -> Result<Self> {
-        let temporary = format!("{TEMPORARY}{key}-{:016x}", rand::random::<u64>());
         let thin = config.thin_provisioning;
         let (mode, object) = (config.file_mode, key.to_owned());
         let (file, temporary) = calls
@@ -132,8 +133,8 @@ impl FileWrite {
                     Err(error) => return Err(error),
                 }
                 let direct = declared.is_none_or(|size| size >= BLOCK as u64);
-                let file = disk.create(&temporary, direct)?;
-                let name = Some(temporary);
+                let (file, name) = create(&*disk, &object, direct)?;
+                let name = Some(name);
                 let temporary = Unkept { disk, name };
                 let prepare = || {
                     if let Some(mode) = mode {
@@ -274,6 +275,23 @@ impl Write for FileWrite {
         }
         let temporary = self.temporary;
         self.calls.run(move || temporary.remove()).await
+    }
+}
+
+/// Makes and locks a temporary file, under another name when a cleaner was quicker than the lock.
+fn create(disk: &dyn Disk, key: &str, direct: bool) -> io::Result<(Arc<dyn File>, String)> {
+    let mut attempts = 0;
+    loop {
+        let name = format!("{TEMPORARY}{key}-{:016x}", rand::random::<u64>());
+        match disk.create(&name, direct) {
+            Ok(file) => return Ok((file, name)),
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock && attempts < CREATE_ATTEMPTS =>
+            {
+                attempts += 1;
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 

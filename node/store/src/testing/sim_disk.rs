@@ -14,7 +14,7 @@ use bytes::Bytes;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rustix::io::Errno;
 
-use crate::file::disk::{Disk, Entries, Entry, File};
+use crate::file::disk::{Disk, Entries, Entry, File, Lock};
 
 const SECTOR: usize = 4096;
 
@@ -32,6 +32,9 @@ struct State {
     unsynced_names: Vec<NameChange>,
     /// Bytes that fit.
     room: Option<u64>,
+    without_locks: bool,
+    /// Files that are locked by somebody else as soon as they are made.
+    snatched: u32,
     /// Changes so far, and the one at which the power is cut.
     changes: u64,
     cut_at: Option<u64>,
@@ -71,6 +74,16 @@ impl SimDisk {
     /// Lets no more than `bytes` of data be stored; `None`: without bound.
     pub fn set_room(&self, bytes: Option<u64>) {
         self.lock().room = bytes;
+    }
+
+    /// Makes it a file system without locks.
+    pub fn remove_locks(&self) {
+        self.lock().without_locks = true;
+    }
+
+    /// Lets a cleaner take the next `files` between their making and their lock.
+    pub fn snatch(&self, files: u32) {
+        self.lock().snatched = files;
     }
 
     /// Changes to the disk so far: writes, syncs, names.
@@ -241,6 +254,11 @@ impl Disk for SimDisk {
             ..Inode::default()
         });
         state.change_names(NameChange::Add(name.to_owned(), file))?;
+        if let Some(rest) = state.snatched.checked_sub(1) {
+            state.snatched = rest;
+            state.change_names(NameChange::Remove(name.to_owned()))?;
+            return Err(Errno::AGAIN.into());
+        }
         let disk = self.clone();
         let locked = Mutex::new(true);
         Ok(Arc::new(SimFile { disk, file, locked }))
@@ -336,15 +354,19 @@ impl File for SimFile {
         Ok(())
     }
 
-    fn try_lock(&self) -> io::Result<bool> {
+    fn try_lock(&self) -> io::Result<Lock> {
         let mut mine = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
-        let inode = &mut self.disk.lock().files[self.file];
-        if inode.locked {
-            return Ok(*mine);
+        let mut state = self.disk.lock();
+        if state.without_locks {
+            return Ok(Lock::Unsupported);
+        }
+        let inode = &mut state.files[self.file];
+        if inode.locked && !*mine {
+            return Ok(Lock::Held);
         }
         inode.locked = true;
         *mine = true;
-        Ok(true)
+        Ok(Lock::Taken)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    file::disk::{Disk, Entries, File},
+    file::disk::{Disk, Entries, File, Lock},
     testing::SimDisk,
 };
 
@@ -112,7 +112,7 @@ impl File for SlowFile {
     fn set_mode(&self, mode: u32) -> io::Result<()> {
         self.inner.set_mode(mode)
     }
-    fn try_lock(&self) -> io::Result<bool> {
+    fn try_lock(&self) -> io::Result<Lock> {
         self.inner.try_lock()
     }
     fn sync(&self) -> io::Result<()> {
