@@ -3,6 +3,7 @@
 //! ```text
 //! LOCK          flock'd while a node runs; holds its pid
 //! FORMAT        format version, cluster id, raft id; written last at the first start
+//! STORES        by store name, every directory that it has had: locations may still name them
 //! registry/     the log and the tables
 //! cache/        the pool
 //! manifests/    manifest bodies by name
@@ -10,6 +11,7 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -90,6 +92,9 @@ fn holder(pid: Option<u32>) -> String {
     pid.map_or_else(|| "another process".to_owned(), |pid| format!("pid {pid}"))
 }
 
+/// By store name, the directories that it has had.
+pub type StoreRoots = BTreeMap<String, Vec<PathBuf>>;
+
 /// An opened data directory; the lock is held while this lives.
 #[derive(Debug)]
 pub struct DataDir {
@@ -141,6 +146,31 @@ impl DataDir {
     /// Manifest bodies.
     pub fn manifests(&self) -> PathBuf {
         self.root.join("manifests")
+    }
+
+    /// The directories that each store has had, oldest first.
+    pub fn store_roots(&self) -> Result<StoreRoots, DataDirError> {
+        let path = self.root.join("STORES");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(StoreRoots::new()),
+            Err(cause) => return Err(at(&path)(cause)),
+        };
+        toml::from_str(&text).map_err(|cause| DataDirError::Damaged {
+            path,
+            cause: cause.message().to_owned(),
+        })
+    }
+
+    /// Keeps what [`DataDir::store_roots`] gives, durably. To be called before anything is put
+    /// into a directory that is not among them yet.
+    pub fn keep_store_roots(&self, roots: &StoreRoots) -> Result<(), DataDirError> {
+        let text = toml::to_string(roots).map_err(|cause| DataDirError::Damaged {
+            path: self.root.join("STORES"),
+            // A path that is no Unicode text, most likely.
+            cause: format!("the stores' directories cannot be noted: {cause}"),
+        })?;
+        replace(&self.root, "STORES", &text)
     }
 }
 
@@ -250,12 +280,18 @@ fn create(root: &Path, now: std::time::Duration) -> Result<Identity, DataDirErro
         raft_id: rand::random_range(1..1 << 53),
         created_at: now.as_secs(),
     };
-    let path = root.join("FORMAT");
-    let new = root.join("FORMAT.new");
     let text = toml::to_string(&identity).map_err(|cause| DataDirError::Damaged {
-        path: path.clone(),
+        path: root.join("FORMAT"),
         cause: cause.to_string(),
     })?;
+    replace(root, "FORMAT", &text)?;
+    Ok(identity)
+}
+
+/// Gives a file of the root new content, durably and at once.
+fn replace(root: &Path, name: &str, text: &str) -> Result<(), DataDirError> {
+    let path = root.join(name);
+    let new = root.join(format!("{name}.new"));
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -267,8 +303,7 @@ fn create(root: &Path, now: std::time::Duration) -> Result<Identity, DataDirErro
         .and_then(|()| file.sync_all())
         .map_err(at(&new))?;
     fs::rename(&new, &path).map_err(at(&path))?;
-    sync_folder(root)?;
-    Ok(identity)
+    sync_folder(root)
 }
 
 /// A version 4 UUID.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use glimpse_replication::Clock as _;
+use glimpse_store::file::{self, FileStore};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,7 @@ use crate::{
     admin::Admin,
     app::App,
     clock::SystemClock,
-    config::{Config, RegistryConfig},
+    config::{Config, RegistryConfig, StoreConfig},
     data_dir::{DataDir, DataDirError},
     metrics::Metrics,
     policy::Policy,
@@ -303,9 +304,10 @@ fn build(
         residency_interval: config.cache.residency_interval,
     })?;
     let manifests = Arc::new(glimpse_cache::Manifests::open(data_dir.manifests())?);
-    let stores = build_stores(&config)?;
+    let stores = build_stores(&config, data_dir)?;
     let registry =
         glimpse_registry::Registry::open(registry_config(&config, data_dir), Arc::new(clock))?;
+    let data = crate::data::DataState::new(&config.cache);
     let app = App {
         upload_slots: Arc::new(Semaphore::new(config.limits.concurrent_uploads)),
         download_slots: Arc::new(Semaphore::new(config.limits.concurrent_downloads)),
@@ -316,7 +318,7 @@ fn build(
         stores,
         policy,
         metrics,
-        data: crate::data::DataState::default(),
+        data,
     };
     Ok(Arc::new(app))
 }
@@ -343,11 +345,11 @@ fn registry_config(config: &Config, data_dir: &DataDir) -> glimpse_registry::Con
         checkpoint_size,
         checkpoint_interval,
         keep_entries,
-        segment_size,
         keep_size,
+        segment_size,
         dedup_entries,
-        table_cache,
         dedup_size,
+        table_cache,
     } = config.registry;
     glimpse_registry::Config {
         dir: data_dir.registry(),
@@ -364,8 +366,8 @@ fn registry_config(config: &Config, data_dir: &DataDir) -> glimpse_registry::Con
             checkpoint_bytes: checkpoint_size,
             checkpoint_interval,
             keep_entries,
-            segment_bytes: segment_size,
             keep_bytes: keep_size,
+            segment_bytes: segment_size,
         },
         remember: glimpse_registry::store::Remember {
             entries: dedup_entries,
@@ -377,27 +379,53 @@ fn registry_config(config: &Config, data_dir: &DataDir) -> glimpse_registry::Con
     }
 }
 
-/// Opens the configured stores.
-fn build_stores(config: &Config) -> Result<crate::app::Stores, StartError> {
+/// Opens the configured stores, and notes where they are: locations outlive a move.
+fn build_stores(config: &Config, data_dir: &DataDir) -> Result<crate::app::Stores, StartError> {
+    let known = data_dir.store_roots()?;
+    let mut roots = known.clone();
     let mut by_name = std::collections::BTreeMap::new();
     for store in &config.stores {
-        let opened = glimpse_store::file::FileStore::open(glimpse_store::file::Config {
-            thin_provisioning: store.thin_provisioning,
-            ..glimpse_store::file::Config::new(&store.path)
+        let StoreConfig {
+            name,
+            // `file` is the only one so far.
+            kind: _,
+            description,
+            path,
+            default: _,
+            weight,
+            thin_provisioning,
+            file_mode,
+            threads,
+            timeout,
+        } = store.clone();
+        let roots = roots.entry(name.clone()).or_default();
+        let opened = FileStore::open(file::Config {
+            path,
+            earlier_roots: roots.clone(),
+            thin_provisioning,
+            file_mode,
+            threads,
+            timeout,
         })
         .map_err(|cause| StartError::Store {
-            name: store.name.clone(),
+            name: name.clone(),
             cause: cause.to_string(),
         })?;
-        by_name.insert(
-            store.name.clone(),
-            crate::app::NamedStore {
-                name: store.name.clone(),
-                description: store.description.clone(),
-                weight: store.weight,
-                store: Arc::new(opened),
-            },
-        );
+        for root in opened.roots() {
+            if !roots.contains(root) {
+                roots.push(root.clone());
+            }
+        }
+        let named = crate::app::NamedStore {
+            name: name.clone(),
+            description,
+            weight,
+            store: Arc::new(opened),
+        };
+        by_name.insert(name, named);
+    }
+    if roots != known {
+        data_dir.keep_store_roots(&roots)?;
     }
     let default = config.stores.iter().find(|store| store.default);
     Ok(crate::app::Stores {

@@ -155,3 +155,18 @@ fn a_first_start_that_was_cut_anywhere_is_done_again() {
         assert_eq!(data.identity().version, super::FORMAT_VERSION);
     }
 }
+
+#[test]
+fn the_directories_of_stores_are_remembered_and_a_damaged_list_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = DataDir::open(temp.path(), NOW).unwrap();
+    assert_eq!(data.store_roots().unwrap(), BTreeMap::new());
+    let roots = BTreeMap::from([("a.b".to_owned(), vec!["/x y/\"z".into(), "/q".into()])]);
+    data.keep_store_roots(&roots).unwrap();
+    drop(data);
+    let data = DataDir::open(temp.path(), NOW).unwrap();
+    assert_eq!(data.store_roots().unwrap(), roots);
+    fs::write(temp.path().join("STORES"), "a = 1").unwrap();
+    let error = data.store_roots().unwrap_err();
+    assert!(matches!(error, DataDirError::Damaged { .. }), "{error}");
+}

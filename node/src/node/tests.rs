@@ -1,6 +1,10 @@
 //! A node from its start to its stop, over real sockets.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -11,7 +15,7 @@ use tokio::{
 use super::{Node, StartError};
 use crate::{config::Config, data_dir::DataDirError};
 
-fn config(root: &std::path::Path) -> Config {
+fn config(root: &Path) -> Config {
     let mut config = Config::default();
     config.node.data_dir = root.join("data");
     config.stores[0].path = root.join("data/images");
@@ -23,8 +27,16 @@ fn config(root: &std::path::Path) -> Config {
 }
 
 async fn get(address: SocketAddr, path: &str) -> String {
+    call(address, "GET", path, "", "").await
+}
+
+async fn call(address: SocketAddr, method: &str, path: &str, kind: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -88,4 +100,68 @@ async fn an_address_in_use_is_told_by_the_name_of_its_key() {
         error.to_string().starts_with("admin.listen (127.0.0.1:"),
         "{error}"
     );
+}
+
+/// Serves for as long as `work` takes, then stops.
+async fn serving<T>(config: Config, work: impl AsyncFnOnce(SocketAddr) -> T) -> T {
+    let node = Node::start(config).await.unwrap();
+    let api = node.api_address();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(node.run(async {
+        let _ = stopped.await;
+    }));
+    let done = work(api).await;
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+    done
+}
+
+/// An image with this data, through the API.
+async fn upload(api: SocketAddr, data: &str) -> String {
+    let image = r#"{"disk_format": "raw", "container_format": "bare"}"#;
+    let made = call(api, "POST", "/v2/images", "application/json", image).await;
+    let (_, body) = made.split_once("\r\n\r\n").unwrap();
+    let image: serde_json::Value = serde_json::from_str(body).unwrap();
+    let id = image["id"].as_str().unwrap().to_owned();
+    let file = format!("/v2/images/{id}/file");
+    let put = call(api, "PUT", &file, "application/octet-stream", data).await;
+    assert!(put.starts_with("HTTP/1.1 204"), "{put}");
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moved_data_directory_serves_and_deletes_what_it_held() {
+    let temp = tempfile::tempdir().unwrap();
+    let (old, new) = (temp.path().join("old"), temp.path().join("new"));
+    let id = serving(config(&old), async |api| upload(api, "data").await).await;
+    std::fs::rename(&old, &new).unwrap();
+    // What is in the pool would hide that the store cannot find it.
+    std::fs::remove_dir_all(new.join("data/cache")).unwrap();
+    std::fs::create_dir(new.join("data/cache")).unwrap();
+    let object = new.join("data/images").join(&id);
+    serving(config(&new), async |api| {
+        let got = get(api, &format!("/v2/images/{id}/file")).await;
+        assert!(got.ends_with("\r\n\r\ndata"), "{got}");
+        assert!(object.exists());
+        let gone = call(api, "DELETE", &format!("/v2/images/{id}"), "", "").await;
+        assert!(gone.starts_with("HTTP/1.1 204"), "{gone}");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while object.exists() {
+            assert!(Instant::now() < deadline, "the data stays");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_key_of_a_store_reaches_its_driver() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let temp = tempfile::tempdir().unwrap();
+    let mut config = config(temp.path());
+    config.stores[0].file_mode = Some(0o604);
+    let id = serving(config, async |api| upload(api, "data").await).await;
+    let object = temp.path().join("data/images").join(id);
+    let mode = object.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o604);
 }
