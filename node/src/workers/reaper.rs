@@ -36,10 +36,12 @@ use crate::{app::App, config::ReaperConfig, data::objects};
 pub struct Reaper {
     app: Arc<App>,
     config: ReaperConfig,
-    /// Whether what earlier processes left unfinished was removed from every store.
+    /// The stores from which what was left unfinished has been removed since the last sweep.
     cleared: BTreeSet<String>,
     /// Removals that failed, by queue position.
     failed: BTreeMap<u64, Failed>,
+    /// Where the next pass through the queue begins: behind the last failure that is not remembered.
+    resume: u64,
     /// Objects that look like orphans, by store and URL, since when.
     suspects: BTreeMap<(String, String), Instant>,
     next_sweep: Instant,
@@ -68,12 +70,14 @@ impl Reaper {
             config,
             cleared: BTreeSet::new(),
             failed: BTreeMap::new(),
+            resume: 0,
             suspects: BTreeMap::new(),
             next_sweep: Instant::now(),
         }
     }
 
-    /// What unfinished puts of earlier processes left in each store, once.
+    /// What unfinished puts left in each store: those of earlier processes, and those that failed
+    /// to clean up after themselves. Once at the start and with every sweep.
     async fn clear_unfinished(&mut self) -> Result<(), StepError> {
         let mut outcome = Ok(());
         for (name, named) in &self.app.stores.by_name {
@@ -113,7 +117,7 @@ impl Reaper {
                 Err(error) => return Err(error.into()),
             }
         }
-        // One listing of a store serves all its dead uploads; one store's failure is its own.
+        // One store's failure is its own.
         let mut outcome = Ok(());
         for (name, dead) in by_store {
             if let Err(error) = self.resolve(&name, dead).await {
@@ -125,20 +129,17 @@ impl Reaper {
 
     /// Removes what dead uploads left in one store, then their rows.
     async fn resolve(&self, name: &str, dead: Vec<DeadUpload>) -> Result<(), StepError> {
-        let keys: BTreeSet<String> = dead
-            .iter()
-            .filter(|dead| dead.removal == Removal::Object)
-            .map(|dead| dead.image_id.to_string())
-            .collect();
         let counters = &self.app.data.counters;
         match self.app.stores.get(name) {
-            Some(named) if !keys.is_empty() => {
-                let removed = objects::remove_keys(named.store.as_ref(), &keys)
-                    .await
-                    .map_err(|error| StepError::store(name, error))?;
-                counters.objects_reaped.add(removed);
+            Some(named) => {
+                for dead in dead.iter().filter(|dead| dead.removal == Removal::Object) {
+                    let key = dead.image_id.to_string();
+                    let removed = objects::remove_key(named.store.as_ref(), &key)
+                        .await
+                        .map_err(|error| StepError::store(name, error))?;
+                    counters.objects_reaped.add(u64::from(removed));
+                }
             }
-            Some(_) => {}
             // Its bytes are out of reach; the image need not wait for them.
             None => tracing::warn!(store = name, "dead uploads went to a store that is gone"),
         }
@@ -210,9 +211,12 @@ impl Reaper {
         status.leads.then_some(status.leader)
     }
 
-    /// Goes through the queue of deleted data once.
+    /// Goes through the queue of deleted data once. Failures past what can be remembered have no
+    /// pause of their own: after a batch of them the pass ends, and the next one begins behind
+    /// them, so that what can be removed has its turn whatever cannot.
     async fn deletes(&mut self) -> Result<(), StepError> {
-        let mut after = 0;
+        let mut after = std::mem::take(&mut self.resume);
+        let mut unremembered = 0;
         let mut done = Vec::new();
         // A store that cannot be reached is left alone for the rest of the pass.
         let mut down = BTreeSet::new();
@@ -221,7 +225,7 @@ impl Reaper {
             let queue = view.pending_deletes(after, self.config.batch)?;
             drop(view);
             let Some(last) = queue.last() else {
-                break;
+                return self.reaped(&mut done).await;
             };
             after = last.sequence;
             for pending in &queue {
@@ -235,11 +239,15 @@ impl Reaper {
                 match self.remove(pending).await {
                     Ok(()) => done.push(pending.sequence),
                     Err(error) => {
-                        self.put_off(pending, &error);
                         if matches!(error, StoreError::Unavailable(_) | StoreError::Denied(_)) {
                             down.insert(pending.location.store.clone());
                         }
-                        if self.failed.len() > self.config.max_failures {
+                        if self.put_off(pending, &error) {
+                            continue;
+                        }
+                        self.resume = pending.sequence;
+                        unremembered += 1;
+                        if unremembered >= self.config.batch {
                             return self.reaped(&mut done).await;
                         }
                     }
@@ -247,7 +255,6 @@ impl Reaper {
             }
             self.reaped(&mut done).await?;
         }
-        Ok(())
     }
 
     async fn remove(&self, pending: &PendingDelete) -> Result<(), StoreError> {
@@ -270,8 +277,15 @@ impl Reaper {
         }
     }
 
-    fn put_off(&mut self, pending: &PendingDelete, error: &StoreError) {
+    /// Remembers a failure, so that it is not tried again before a pause. `false`: there is no
+    /// room for another.
+    fn put_off(&mut self, pending: &PendingDelete, error: &StoreError) -> bool {
         let config = &self.config;
+        let room = self.failed.len() < config.max_failures;
+        if !room && !self.failed.contains_key(&pending.sequence) {
+            tracing::debug!(image.id = %pending.image_id, %error, "deleted data could not be removed");
+            return false;
+        }
         let failed = self.failed.entry(pending.sequence).or_insert(Failed {
             failures: 0,
             not_before: Instant::now(),
@@ -286,6 +300,7 @@ impl Reaper {
             again_in = ?pause,
             "deleted data could not be removed"
         );
+        true
     }
 
     /// Tells the registry what is gone.
@@ -307,12 +322,16 @@ impl Worker for Reaper {
 
     async fn step(&mut self) -> Result<Progress, StepError> {
         // Each part has its turn, whatever became of the one before.
+        let sweeps = Instant::now() >= self.next_sweep;
+        if sweeps {
+            self.cleared.clear();
+        }
         let mut results = vec![
             self.clear_unfinished().await,
             self.uploads().await,
             self.deletes().await,
         ];
-        if Instant::now() >= self.next_sweep {
+        if sweeps {
             self.next_sweep = Instant::now() + self.config.sweep_interval;
             results.push(self.sweep().await);
         }

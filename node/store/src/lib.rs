@@ -59,6 +59,9 @@ pub trait Store: Send + Sync + 'static {
     fn kind(&self) -> &'static str;
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
+    /// The location URL that an object put under `key` has, whether there is one or not;
+    /// `BadLocation` for what is no key.
+    fn url(&self, key: &str) -> Result<String>;
     /// Starts writing an object under `key` (an image id). `size` is the declared size, if known.
     /// Nothing is visible under the key before [`Write::finish`].
     async fn put(&self, key: &str, size: Option<u64>) -> Result<Box<dyn Write>>;

@@ -57,6 +57,9 @@ impl Store for Faulty {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }
+    fn url(&self, key: &str) -> Result<String> {
+        self.inner.url(key)
+    }
     async fn put(&self, key: &str, size: Option<u64>) -> Result<Box<dyn Write>> {
         Faults::strike(&self.faults.put)?;
         Ok(Box::new(FaultyWrite {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     path::PathBuf,
+    sync::Arc,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -16,7 +17,10 @@ use glimpse_registry::{
 use http::StatusCode;
 
 use super::rig::{MIB, Rig, bytes, open, random, refused};
-use crate::workers::Worker;
+use crate::{
+    config::ReaperConfig,
+    workers::{Worker, reaper::Reaper},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reaper_removes_deleted_data_and_what_a_dead_process_left() {
@@ -191,4 +195,46 @@ async fn data_stays_when_its_store_was_moved_or_renamed() {
             .collect()
     };
     assert_eq!(names(&rig.files()), names(&before));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_removed_keeps_nothing_else_waiting() {
+    let rig = Rig::new();
+    let mut images = Vec::new();
+    for _ in 0..7 {
+        let id = rig.image().await;
+        rig.put(id, "data").await.unwrap();
+        images.push(id);
+    }
+    let (last, stuck) = images.split_last().unwrap();
+    let images = rig.dir.path().join("images");
+    for id in stuck {
+        // A directory in an object's place is not removed by any number of attempts.
+        std::fs::remove_file(images.join(id.to_string())).unwrap();
+        std::fs::create_dir_all(images.join(id.to_string()).join("full")).unwrap();
+        rig.app.registry.delete_image(*id, None).await.unwrap();
+    }
+    rig.app.registry.delete_image(*last, None).await.unwrap();
+    let config = ReaperConfig {
+        max_failures: 1,
+        batch: 2,
+        ..ReaperConfig::default()
+    };
+    let mut reaper = Reaper::new(Arc::clone(&rig.app), config);
+    for _ in 0..8 {
+        reaper.step().await.unwrap();
+    }
+    assert!(!images.join(last.to_string()).exists());
+    let view = rig.app.registry.read().await.unwrap();
+    assert_eq!(view.pending_deletes(0, 10).unwrap().len(), stuck.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_upload_failed_to_clean_up_goes_with_a_later_sweep() {
+    let rig = Rig::new();
+    let mut reaper = rig.reaper();
+    reaper.step().await.unwrap();
+    std::fs::write(rig.dir.path().join("images/.upload-k-1"), "left").unwrap();
+    reaper.step().await.unwrap();
+    assert_eq!(rig.files(), Vec::<PathBuf>::new());
 }

@@ -23,10 +23,9 @@ impl Task {
         for _ in 0..REMOVE_ATTEMPTS {
             let removed = match url {
                 Some(url) => objects::remove(store.as_ref(), url).await.map(drop),
-                None => {
-                    let keys = [self.lease.id.to_string()].into();
-                    objects::remove_keys(store.as_ref(), &keys).await.map(drop)
-                }
+                None => objects::remove_key(store.as_ref(), &self.lease.id.to_string())
+                    .await
+                    .map(drop),
             };
             match removed {
                 Ok(()) => return,

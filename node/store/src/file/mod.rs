@@ -120,12 +120,16 @@ impl Store for FileStore {
         }
     }
 
-    async fn put(&self, key: &str, size: Option<u64>) -> Result<Box<dyn Write>> {
+    fn url(&self, key: &str) -> Result<String> {
         if !is_key(key) {
             return Err(StoreError::BadLocation);
         }
+        Ok(self.locations.url(key))
+    }
+
+    async fn put(&self, key: &str, size: Option<u64>) -> Result<Box<dyn Write>> {
+        let url = self.url(key)?;
         let disk = Arc::clone(&self.disk);
-        let url = self.locations.url(key);
         let write =
             FileWrite::begin(disk, self.calls.clone(), &self.config, key, url, size).await?;
         Ok(Box::new(write))

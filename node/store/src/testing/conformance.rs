@@ -98,6 +98,7 @@ async fn what_is_put_is_got(store: &dyn Store) {
             let data = sample(size, number as u64);
             let stored = put(store, &key, declared, &data, piece).await.unwrap();
             assert_eq!(stored.size, size as u64);
+            assert_eq!(stored.url, store.url(&key).unwrap());
             let got = collect(store, &stored.url, 0..stored.size).await.unwrap();
             assert!(got == data, "{size} bytes, declared {declared:?}");
             let stat = store.stat(&stored.url).await.unwrap();
@@ -308,6 +309,11 @@ async fn a_bad_key_is_refused(store: &dyn Store) {
         "é",
         &"k".repeat(300),
     ] {
+        let url = store.url(key);
+        assert!(
+            matches!(url, Err(StoreError::BadLocation)),
+            "{key:?}: {url:?}"
+        );
         let refused = store.put(key, None).await.map(drop);
         assert!(
             matches!(refused, Err(StoreError::BadLocation)),
