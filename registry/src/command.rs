@@ -172,6 +172,30 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it takes room that no later step gives back: such commands are refused where the disk
+    /// is full, so that images can still be deleted and running uploads ended.
+    pub const fn grows(&self) -> bool {
+        match self {
+            Self::CreateImage { .. }
+            | Self::UpdateImage { .. }
+            | Self::AddTag { .. }
+            | Self::AddMember { .. }
+            | Self::BeginUpload { .. } => true,
+            Self::DeleteImage { .. }
+            | Self::SetStatus { .. }
+            | Self::RemoveTag { .. }
+            | Self::SetMemberStatus { .. }
+            | Self::RemoveMember { .. }
+            | Self::ExtendUpload { .. }
+            | Self::FinishUpload { .. }
+            | Self::AbortUpload { .. }
+            | Self::DataReaped { .. }
+            | Self::CondemnUpload { .. } => false,
+        }
+    }
+}
+
 /// What an upload put in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadedData {

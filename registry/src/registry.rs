@@ -97,6 +97,9 @@ impl Registry {
     /// A command whose answer does not come in time may be applied all the same. It is proposed
     /// once more under the same id, so that it is applied once, whichever attempt is answered.
     pub async fn propose(&self, command: Command) -> Result<Outcome> {
+        if command.grows() && self.group.status().tight {
+            return Err(Unavailable::Full.into());
+        }
         let proposer = &self.proposer;
         let envelope = Envelope {
             id: CommandId {

@@ -41,6 +41,10 @@ pub struct Core<M: StateMachine> {
     /// Ticks since the start.
     now: u64,
     checkpoint: Checkpoint,
+    /// The disk is as good as full; see [`Status::tight`].
+    tight: bool,
+    /// Whether the disk is to be looked at, which a tick or a new segment causes.
+    look: bool,
     /// When the snapshot that lies ready was made.
     snapshot_made: Option<u64>,
     /// When snapshots were sent, and to whom.
@@ -152,6 +156,8 @@ impl<M: StateMachine> Core<M> {
             reads: Reads::new(origin),
             timeouts: Timeouts::new(random.next_u64()),
             now: 0,
+            tight: false,
+            look: true,
             snapshot_made: None,
             snapshots_sent: BTreeMap::new(),
         };
@@ -223,6 +229,7 @@ impl<M: StateMachine> Core<M> {
     /// One tick of time has passed.
     pub fn tick(&mut self) {
         self.now += 1;
+        self.look = true;
         self.timeouts.set(&mut self.raw.raft);
         self.raw.tick();
         self.proposals.expire(self.now);
@@ -272,7 +279,36 @@ impl<M: StateMachine> Core<M> {
             self.make_snapshot()?;
         }
         self.reads.applied(self.machine.applied_index());
-        self.maybe_checkpoint()
+        self.maybe_checkpoint()?;
+        self.look_at_disk()
+    }
+
+    /// Preallocates the next segment and looks how much room there is. Where it ends, the machine is
+    /// made durable while that is still possible: a restart then needs no room to catch up, and old
+    /// segments go.
+    fn look_at_disk(&mut self) -> Result<(), Fault> {
+        if !std::mem::take(&mut self.look) && (self.tight || self.raw.store().room().is_none()) {
+            return Ok(());
+        }
+        let log = self.raw.mut_store();
+        log.prepare()?;
+        let reserve = self.config.checkpoint_bytes.min(self.config.segment_bytes);
+        let no_spare = log.room().is_some();
+        let tight = no_spare || log.available()? < reserve;
+        let changed = tight != self.tight;
+        self.tight = tight;
+        match (changed, tight) {
+            (true, true) => {
+                tracing::warn!("the disk of the registry is full: it takes only what frees room");
+            }
+            (true, false) => tracing::info!("the disk of the registry has room again"),
+            (false, _) => {}
+        }
+        let news = self.machine.applied_index() > self.checkpoint.durable;
+        if news && tight && (changed || no_spare) {
+            self.checkpoint()?;
+        }
+        Ok(())
     }
 
     /// Gives Raft what waits for it, now that there is a leader.
@@ -280,9 +316,17 @@ impl<M: StateMachine> Core<M> {
         if self.leader() == 0 {
             return;
         }
-        let entries = self
-            .proposals
-            .batch(self.config.max_batch, self.config.max_batch_bytes);
+        let mut max_bytes = self.config.max_batch_bytes;
+        if let Some(room) = self.raw.store().room().filter(|_| self.tight) {
+            // Half a segment is left for what Raft itself writes.
+            let room = room.saturating_sub(self.config.segment_bytes / 2);
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            if room <= self.config.max_command_bytes {
+                self.proposals.refuse_held(&Unavailable::Full);
+            }
+            max_bytes = max_bytes.min(room);
+        }
+        let entries = self.proposals.batch(self.config.max_batch, max_bytes);
         if !entries.is_empty() {
             self.offer_entries(entries);
         }
@@ -382,6 +426,7 @@ impl<M: StateMachine> Core<M> {
             applied: self.machine.applied_index(),
             durable: self.machine.durable_index(),
             first: self.raw.store().state().base.index + 1,
+            tight: self.tight,
             stopped: None,
         }
     }

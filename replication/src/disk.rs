@@ -21,6 +21,8 @@ pub trait Disk: Send + Sync + 'static {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Makes creations, removals and renames durable.
     fn sync_dir(&self) -> io::Result<()>;
+    /// Bytes that may still be taken.
+    fn available(&self) -> io::Result<u64>;
 }
 
 /// An open file.
@@ -110,6 +112,11 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         self.directory.sync_all()
+    }
+
+    fn available(&self) -> io::Result<u64> {
+        let disk = rustix::fs::fstatvfs(&self.directory)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 }
 

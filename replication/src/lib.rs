@@ -101,6 +101,9 @@ pub enum Unavailable {
     /// applied and will not be.
     #[error("the registry has no leader")]
     NoLeader,
+    /// The disk of the log is full; nothing was applied.
+    #[error("the disk of the registry is full")]
+    Full,
     /// No answer came in time. A proposal may still be applied later.
     #[error("the registry did not answer in time")]
     Timeout,
@@ -211,6 +214,10 @@ pub struct Status {
     pub durable: LogIndex,
     /// First index still in the log.
     pub first: LogIndex,
+    /// The disk is as good as full: there is no room for the next segment, or less than a segment
+    /// or a checkpoint is left beside it. Who proposes should only propose what frees room; once the
+    /// current segment is half full, everything is refused ([`Unavailable::Full`]).
+    pub tight: bool,
     /// Why it has stopped, if it has.
     pub stopped: Option<String>,
 }

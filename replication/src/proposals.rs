@@ -183,6 +183,15 @@ impl<O> Proposals<O> {
         }
     }
 
+    /// Fails those that are not proposed yet.
+    pub(crate) fn refuse_held(&mut self, why: &Unavailable) {
+        for (ticket, _) in self.held.drain(..) {
+            if let Some(waiting) = self.waiting.remove(&ticket) {
+                let _ = waiting.answer.send(Err(why.clone()));
+            }
+        }
+    }
+
     /// Fails all.
     pub(crate) fn fail(&mut self, why: &Unavailable) {
         self.held.clear();

@@ -51,8 +51,6 @@ async fn a_proposal_is_applied_and_read_back_after_a_restart() {
     assert_eq!(group.status().applied, last);
     group.stop().await.unwrap();
 
-    // A machine that has lost everything is brought up again by the log.
-    let durable = Durable::default();
     let group = begin(config(7), &directory, &durable).unwrap();
     assert!(group.propose(Bytes::from_static(b"x")).await.unwrap() > last);
     group.stop().await.unwrap();

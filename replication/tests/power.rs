@@ -228,15 +228,65 @@ fn after_a_failed_write_or_fsync_nothing_more_is_acknowledged() {
 }
 
 #[test]
-fn a_full_disk_stops_the_group_and_loses_nothing() {
-    let mut bench = Bench::new(6);
-    let mut core = bench.open().unwrap();
-    bench.disk.set_capacity(Some(9000));
-    while bench.round(&mut core).is_ok() {}
-    drop(core);
-    bench.disk.set_capacity(None);
-    let mut core = bench.open().unwrap();
-    bench.check(core.machine().commands());
-    assert!(!bench.acknowledged.is_empty());
-    assert!(bench.rounds(&mut core, 5));
+fn a_full_disk_refuses_writes_and_is_read_and_started_again() {
+    let disk = SimDisk::default();
+    let durable = Durable::default();
+    let open = || {
+        Core::new(Parts {
+            config: Config {
+                max_command_bytes: 500,
+                max_batch_bytes: 500,
+                segment_bytes: 16 << 10,
+                checkpoint_bytes: 1 << 20,
+                ..small()
+            },
+            disk: Arc::new(disk.clone()),
+            transport: Box::new(NoPeers),
+            machine: ListMachine::open(&durable),
+            voters: vec![1],
+            seed: 1,
+        })
+        .unwrap()
+    };
+    // Whatever becomes free is taken by someone else.
+    let fill = || {
+        let used: usize = disk.image().values().map(Vec::len).sum();
+        disk.set_capacity(Some(used));
+    };
+    let propose = |core: &mut Core<ListMachine>| {
+        let (answer, mut answered) = oneshot::channel();
+        core.propose(Bytes::from_static(&[7; 400]), answer);
+        core.tick();
+        core.step().unwrap();
+        answered.try_recv().unwrap()
+    };
+    let mut core = open();
+    let mut acknowledged = 0;
+    let refused = loop {
+        fill();
+        let tight = core.status().tight;
+        match propose(&mut core) {
+            Ok(_) => acknowledged += 1,
+            Err(why) => break (why, tight),
+        }
+        assert!(acknowledged < 100, "the disk is never full");
+    };
+    assert!(matches!(refused, (Unavailable::Full, true)));
+    assert!(acknowledged > 5);
+    for _ in 0..3 {
+        core = open();
+        fill();
+        assert!(core.status().tight);
+        assert!(matches!(propose(&mut core), Err(Unavailable::Full)));
+        let (answer, mut answered) = oneshot::channel();
+        core.read(answer);
+        core.step().unwrap();
+        answered.try_recv().unwrap().unwrap();
+        assert_eq!(core.machine().commands().len(), acknowledged);
+    }
+    disk.set_capacity(None);
+    core.tick();
+    core.step().unwrap();
+    assert!(!core.status().tight);
+    propose(&mut core).unwrap();
 }

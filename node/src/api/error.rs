@@ -178,6 +178,7 @@ impl From<RegistryError> for ApiError {
             RegistryError::Unavailable(
                 Unavailable::Overloaded
                 | Unavailable::NoLeader
+                | Unavailable::Full
                 | Unavailable::Timeout
                 | Unavailable::Stopped(_),
             ) => Self::unavailable(error.to_string()),

@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use glimpse_replication::testing::{HostClock, config};
+use glimpse_replication::{
+    Seams, Unavailable,
+    testing::{HostClock, SimDisk, config},
+    transport::NoPeers,
+};
 
-use super::fixture::{attributes, image_id, query};
+use super::fixture::{CACHE, REMEMBER, attributes, image_id, query};
 use crate::{
     Config, Error, Registry, image::UploadId, outcome::Rejection, query::Scope, status::Status,
+    store::Store,
 };
 
 fn settings(dir: &std::path::Path, incarnation: u128) -> Config {
@@ -88,5 +93,65 @@ async fn many_who_write_at_once_all_get_their_own_answer() {
         task.await.unwrap();
     }
     assert_eq!(registry.read_local().image_count(), 64);
+    registry.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn on_a_full_disk_images_are_read_and_deleted_and_none_are_made() {
+    let disk = SimDisk::default();
+    let tables = SimDisk::default();
+    let open = |incarnation| {
+        let dir = std::path::Path::new("unused");
+        let mut settings = settings(dir, incarnation);
+        settings.replication.segment_bytes = 256 << 10;
+        settings.replication.max_command_bytes = 16 << 10;
+        settings.replication.max_batch_bytes = 16 << 10;
+        let seams = Seams {
+            clock: Arc::new(HostClock::default()),
+            disk: Arc::new(disk.clone()),
+            transport: Box::new(NoPeers),
+        };
+        let store = Store::open_on(&tables, "tables", CACHE, REMEMBER).unwrap();
+        Registry::start(settings, seams, store).unwrap()
+    };
+    let mut large = attributes();
+    large.name = Some("n".repeat(8000));
+    let registry = open(1);
+    let mut made = 0;
+    loop {
+        // Whatever becomes free is taken by someone else.
+        let used: usize = disk.image().values().map(Vec::len).sum();
+        disk.set_capacity(Some(used));
+        match registry.create_image(image_id(made), large.clone()).await {
+            Ok(_) => made += 1,
+            Err(Error::Unavailable(Unavailable::Full)) => break,
+            Err(other) => panic!("{other}"),
+        }
+        assert!(made < 1000, "the disk is never full");
+    }
+    assert!(made > 5);
+    registry.delete_image(image_id(0), None).await.unwrap();
+    registry.stop().await.unwrap();
+    drop(registry);
+
+    let registry = open(2);
+    let view = registry.read().await.unwrap();
+    assert_eq!(u128::from(view.image_count()), made - 1);
+    let refused = registry.create_image(image_id(made), large.clone()).await;
+    assert!(matches!(
+        refused,
+        Err(Error::Unavailable(Unavailable::Full))
+    ));
+    registry.delete_image(image_id(1), None).await.unwrap();
+    disk.set_capacity(None);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while registry
+        .create_image(image_id(made), large.clone())
+        .await
+        .is_err()
+    {
+        assert!(std::time::Instant::now() < deadline, "it stays full");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
     registry.stop().await.unwrap();
 }

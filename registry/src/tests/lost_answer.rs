@@ -75,6 +75,10 @@ impl Disk for Stalling {
         self.0.rename(from, to)
     }
 
+    fn available(&self) -> io::Result<u64> {
+        self.0.available()
+    }
+
     fn sync_dir(&self) -> io::Result<()> {
         self.0.sync_dir()
     }

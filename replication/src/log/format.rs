@@ -21,6 +21,9 @@
 //! The header keeps its layout in all versions, so that an unknown version can be told from a
 //! damaged one. The records are described in [`super::record`].
 //!
+//! The segment that comes next is preallocated as a file named `spare`, which is renamed when it is
+//! begun. Nothing in it counts before.
+//!
 //! The first frame of each segment repeats everything but the entries (hard state, membership,
 //! compaction point), so that the segments before it may be removed once their entries are.
 //!
@@ -118,6 +121,10 @@ pub(crate) fn seal(buffer: &mut Vec<u8>, log: u64, sequence: u64) -> bool {
     buffer.resize(buffer.len().next_multiple_of(SECTOR), 0);
     true
 }
+
+/// The name of the segment that is preallocated and has no number yet. Removed at start-up: it gives
+/// a full disk the room to start.
+pub(crate) const SPARE: &str = "spare";
 
 /// The file name of a segment.
 pub(crate) fn segment_name(number: u64) -> String {

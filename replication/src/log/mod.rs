@@ -45,6 +45,8 @@ pub(crate) struct Log {
     end: u64,
     /// Bytes that the current segment has room for.
     capacity: u64,
+    /// The next segment, so that a full disk is met while this one still has room.
+    spare: Option<Box<dyn File>>,
     /// The frame being made; kept for its memory.
     buffer: Vec<u8>,
     /// Bytes written since the log was opened.
@@ -141,15 +143,72 @@ impl Log {
             Some(segment) => segment.number + 1,
             None => FIRST_SEGMENT,
         };
+        let name = format::segment_name(number);
         self.capacity = self.segment_bytes.max(size);
-        self.file = self.disk.open(&format::segment_name(number), true)?;
-        self.file.allocate(self.capacity)?;
+        self.file = match self.spare.take_if(|_| size <= self.segment_bytes) {
+            Some(spare) => {
+                self.disk.rename(format::SPARE, &name)?;
+                spare
+            }
+            None => {
+                let file = self.disk.open(&name, true)?;
+                file.allocate(self.capacity)?;
+                file
+            }
+        };
         self.segments.push(Segment {
             number,
             last_index: 0,
         });
         self.end = 0;
         Ok(size)
+    }
+
+    /// Preallocates the next segment, if that is still to be done. A full disk is no fault.
+    pub(crate) fn prepare(&mut self) -> Result<(), Fault> {
+        if self.spare.is_some() || self.broken.is_some() {
+            return Ok(());
+        }
+        self.spare = self
+            .make_spare()
+            .map_err(|error| self.give_up("preallocating a segment of the log", &error))?;
+        Ok(())
+    }
+
+    fn make_spare(&self) -> std::io::Result<Option<Box<dyn File>>> {
+        let full = |error: &std::io::Error| {
+            use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+            matches!(error.kind(), StorageFull | QuotaExceeded)
+        };
+        let file = match self.disk.open(format::SPARE, true) {
+            Err(error) if full(&error) => return Ok(None),
+            file => file?,
+        };
+        match file.allocate(self.segment_bytes) {
+            Ok(()) => Ok(Some(file)),
+            Err(error) if full(&error) => {
+                // What it got of the last room is better used by others.
+                self.disk.remove(format::SPARE)?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Bytes left in the current segment, if there is no next one.
+    pub(crate) fn room(&self) -> Option<u64> {
+        match self.spare {
+            Some(_) => None,
+            None => Some(self.capacity.saturating_sub(self.end)),
+        }
+    }
+
+    /// Bytes free on the disk.
+    pub(crate) fn available(&self) -> Result<u64, Fault> {
+        self.disk.available().map_err(|error| Fault {
+            what: "asking for the room on the disk of the log",
+            cause: error.to_string(),
+        })
     }
 
     /// Forgets the entries up to `index` and removes the segments that only held such.

@@ -69,6 +69,7 @@ impl Log {
         if let Some(number) = scanned.stillborn {
             disk.remove(&format::segment_name(number))?;
         }
+        remove_spare(disk.as_ref())?;
         let file = disk.open(&format::segment_name(current.number), false)?;
         let mut torn = false;
         scan::walk(file.as_ref(), scanned.end, |at, chunk| {
@@ -99,6 +100,7 @@ impl Log {
             file,
             end: scanned.end,
             capacity,
+            spare: None,
             buffer: Vec::new(),
             written: 0,
             broken: None,
@@ -113,6 +115,7 @@ impl Log {
         for number in scan::segment_numbers(disk.as_ref())? {
             disk.remove(&format::segment_name(number))?;
         }
+        remove_spare(disk.as_ref())?;
         disk.sync_dir()?;
         let name = format::segment_name(super::FIRST_SEGMENT);
         let mut log = Self {
@@ -125,6 +128,7 @@ impl Log {
             segments: Vec::new(),
             end: 0,
             capacity: 0,
+            spare: None,
             buffer: Vec::new(),
             written: 0,
             broken: None,
@@ -144,6 +148,14 @@ impl Log {
         log.append(records)?;
         log.initial = log.state.members_at(options.applied);
         Ok(log)
+    }
+}
+
+/// It may hold what a power cut left of a frame; and the replay may need the room.
+fn remove_spare(disk: &dyn Disk) -> std::io::Result<()> {
+    match disk.remove(format::SPARE) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

@@ -162,14 +162,16 @@ impl State {
         Ok(Fate::Goes)
     }
 
+    /// Bytes of the files that have a name.
     fn used(&self) -> usize {
-        self.inodes.values().map(|inode| inode.seen.len()).sum()
+        let named = self.names.values().filter_map(|n| self.inodes.get(n));
+        named.map(|inode| inode.seen.len()).sum()
     }
 
     fn grow(&self, inode: u64, len: usize) -> io::Result<()> {
         let before = self.inodes.get(&inode).map_or(0, |inode| inode.seen.len());
         match self.capacity {
-            Some(capacity) if self.used() + len.saturating_sub(before) > capacity => {
+            Some(capacity) if len > before && self.used() + len - before > capacity => {
                 Err(io::ErrorKind::StorageFull.into())
             }
             _ => Ok(()),
@@ -362,6 +364,12 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::NotFound.into());
         }
         state.change_directory(DirectoryChange::Rename(from.to_owned(), to.to_owned()))
+    }
+
+    fn available(&self) -> io::Result<u64> {
+        let state = self.0.lock();
+        let free = |capacity: usize| capacity.saturating_sub(state.used()) as u64;
+        Ok(state.capacity.map_or(u64::MAX, free))
     }
 
     fn sync_dir(&self) -> io::Result<()> {
