@@ -14,7 +14,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -23,6 +23,9 @@ use serde::{Deserialize, Serialize};
 
 /// The format of the layout that this program writes and knows.
 pub const FORMAT_VERSION: u32 = 1;
+
+/// There once a registry was begun.
+const REGISTRY_MARK: &str = "REGISTRY";
 
 /// What a fresh directory gets.
 const FOLDERS: [&str; 4] = ["registry", "cache", "manifests", "images"];
@@ -146,6 +149,21 @@ impl DataDir {
     /// Manifest bodies.
     pub fn manifests(&self) -> PathBuf {
         self.root.join("manifests")
+    }
+
+    /// Whether a registry was begun in this directory: then one must be there, and an empty or
+    /// missing one is not made anew, since what it acknowledged would be gone without a word.
+    pub fn has_registry(&self) -> bool {
+        self.root.join(REGISTRY_MARK).exists()
+    }
+
+    /// Notes, durably, that a registry was begun.
+    pub fn keep_registry(&self) -> Result<(), DataDirError> {
+        if self.has_registry() {
+            return Ok(());
+        }
+        let text = "A registry was begun here: the folder `registry` must hold it.\n";
+        replace(&self.root, REGISTRY_MARK, text)
     }
 
     /// The directories that each store has had, oldest first.
@@ -313,19 +331,9 @@ fn random_uuid() -> [u8; 16] {
         .as_bytes()
 }
 
-/// Makes a folder with its parents, readable by its owner only, and makes the entry durable.
+/// Makes a folder with its parents, readable by its owner only, and makes every entry durable.
 fn make_folder(path: &Path) -> Result<(), DataDirError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(at(path))?;
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) | None => Path::new("."),
-    };
-    sync_folder(path)?;
-    sync_folder(parent)
+    glimpse_store::file::disk::make_folder(path, 0o700).map_err(at(path))
 }
 
 fn sync_folder(path: &Path) -> Result<(), DataDirError> {

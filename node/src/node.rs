@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -307,6 +308,8 @@ fn build(
     let stores = build_stores(&config, data_dir)?;
     let registry =
         glimpse_registry::Registry::open(registry_config(&config, data_dir), Arc::new(clock))?;
+    // Before the first write is acknowledged: from now on a registry that is gone is lost.
+    data_dir.keep_registry()?;
     let data = crate::data::DataState::new(&config.cache);
     let app = App {
         upload_slots: Arc::new(Semaphore::new(config.limits.concurrent_uploads)),
@@ -355,6 +358,7 @@ fn registry_config(config: &Config, data_dir: &DataDir) -> glimpse_registry::Con
         dir: data_dir.registry(),
         replication: glimpse_replication::Config {
             raft_id: data_dir.identity().raft_id,
+            bootstrap: !data_dir.has_registry(),
             tick,
             election_ticks,
             heartbeat_ticks,
@@ -398,12 +402,18 @@ fn build_stores(config: &Config, data_dir: &DataDir) -> Result<crate::app::Store
             threads,
             timeout,
         } = store.clone();
+        let shares_the_disk = same_file_system(&path, data_dir.root());
         let roots = roots.entry(name.clone()).or_default();
         let opened = FileStore::open(file::Config {
             path,
             earlier_roots: roots.clone(),
             thin_provisioning,
             file_mode,
+            keep_free: if shares_the_disk {
+                config.node.keep_free
+            } else {
+                0
+            },
             threads,
             timeout,
         })
@@ -432,6 +442,19 @@ fn build_stores(config: &Config, data_dir: &DataDir) -> Result<crate::app::Store
         by_name,
         default: default.map(|store| store.name.clone()).unwrap_or_default(),
     })
+}
+
+/// Whether two directories, made or not yet, lie on one file system.
+fn same_file_system(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let device = |path: &Path| {
+        let path = std::path::absolute(path).ok()?;
+        // One that is not there yet will be on that of the directory above.
+        let mut levels = path.ancestors();
+        levels.find_map(|level| level.metadata().ok().map(|found| found.dev()))
+    };
+    // Of what cannot be told the worse is assumed.
+    device(a) == device(b)
 }
 
 /// Raises the soft bound of open files to the hard one: each connection takes one, each running

@@ -17,6 +17,10 @@ pub struct NodeConfig {
     pub name: String,
     /// Registry, log, pool and the default file store live below it.
     pub data_dir: PathBuf,
+    /// Bytes that uploads to a `file` store leave free on the file system of `data_dir`, so that
+    /// the log can go on.
+    #[serde(with = "values::size")]
+    pub keep_free: u64,
 }
 
 impl Default for NodeConfig {
@@ -24,6 +28,7 @@ impl Default for NodeConfig {
         Self {
             name: "node-1".to_owned(),
             data_dir: PathBuf::from("./glimpse-data"),
+            keep_free: 256 << 20,
         }
     }
 }
@@ -461,7 +466,8 @@ pub struct ReaperConfig {
     /// up to this.
     #[serde(with = "values::duration")]
     pub max_backoff: Duration,
-    /// Failed removals remembered at most; past it a pass ends at the first failure.
+    /// Failed removals remembered at most; past it a pass ends after a batch of further failures,
+    /// and the next one goes on behind them.
     pub max_failures: usize,
     /// The stores are searched for orphans so often.
     #[serde(with = "values::duration")]

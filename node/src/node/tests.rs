@@ -118,6 +118,13 @@ async fn serving<T>(config: Config, work: impl AsyncFnOnce(SocketAddr) -> T) -> 
 
 /// An image with this data, through the API.
 async fn upload(api: SocketAddr, data: &str) -> String {
+    let (id, put) = try_upload(api, data).await;
+    assert!(put.starts_with("HTTP/1.1 204"), "{put}");
+    id
+}
+
+/// The image, and the answer to its data.
+async fn try_upload(api: SocketAddr, data: &str) -> (String, String) {
     let image = r#"{"disk_format": "raw", "container_format": "bare"}"#;
     let made = call(api, "POST", "/v2/images", "application/json", image).await;
     let (_, body) = made.split_once("\r\n\r\n").unwrap();
@@ -125,8 +132,7 @@ async fn upload(api: SocketAddr, data: &str) -> String {
     let id = image["id"].as_str().unwrap().to_owned();
     let file = format!("/v2/images/{id}/file");
     let put = call(api, "PUT", &file, "application/octet-stream", data).await;
-    assert!(put.starts_with("HTTP/1.1 204"), "{put}");
-    id
+    (id, put)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,4 +170,21 @@ async fn every_key_of_a_store_reaches_its_driver() {
     let object = temp.path().join("data/images").join(id);
     let mode = object.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o604);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_leave_room_for_the_log_where_they_share_its_disk() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut config = config(temp.path());
+    config.node.keep_free = 1 << 60;
+    let (_, put) = serving(config.clone(), async |api| try_upload(api, "data").await).await;
+    assert!(put.starts_with("HTTP/1.1 413"), "{put}");
+    // A memory disk, where there is one.
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+        return;
+    };
+    if !super::same_file_system(other.path(), temp.path()) {
+        config.stores[0].path = other.path().join("not/yet/there");
+        serving(config, async |api| upload(api, "data").await).await;
+    }
 }

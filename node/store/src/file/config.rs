@@ -14,6 +14,8 @@ pub struct Config {
     pub thin_provisioning: bool,
     /// Mode of the files, as in 0o640; `None`: as the process's umask says.
     pub file_mode: Option<u32>,
+    /// Bytes of the file system that puts leave free; a put that would take them is `Full`.
+    pub keep_free: u64,
     /// File system calls at once at most.
     pub threads: usize,
     /// A file system call (with its wait for a thread) that takes longer fails the request with
@@ -29,6 +31,7 @@ impl Config {
             earlier_roots: Vec::new(),
             thin_provisioning: false,
             file_mode: None,
+            keep_free: 0,
             threads: 10,
             timeout: None,
         }

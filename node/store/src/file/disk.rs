@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{self, ErrorKind},
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -34,6 +34,8 @@ pub trait Disk: Send + Sync + 'static {
     fn list(&self) -> io::Result<Entries>;
     /// Makes renames and removals durable.
     fn sync(&self) -> io::Result<()>;
+    /// Bytes of the file system that can still be written.
+    fn free(&self) -> io::Result<u64>;
 }
 
 /// A listing under way.
@@ -90,7 +92,7 @@ pub(super) struct RealDisk {
 impl RealDisk {
     /// Makes the directory if it is missing. A name that leads elsewhere is resolved once, here.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
+        make_folder(path, 0o777)?;
         let root = path.canonicalize()?;
         Ok(Self { root })
     }
@@ -101,7 +103,50 @@ impl RealDisk {
     }
 }
 
+/// Makes a directory and those above it that are missing, all durably. `mode` is subject to the
+/// umask.
+pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    make_levels(path, mode, &mut |folder| fs::File::open(folder)?.sync_all())
+}
+
+fn make_levels(
+    path: &Path,
+    mode: u32,
+    sync: &mut dyn FnMut(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        // The root of the file system.
+        None => return Ok(()),
+    };
+    if !parent.is_dir() {
+        make_levels(parent, mode, sync)?;
+    }
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => {
+            sync(path)?;
+            // Its entry is in the directory above.
+            sync(parent)
+        }
+        // Made before, perhaps by a start that was cut before this. Who may not read the directory
+        // above did not make this one.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {
+            match sync(parent) {
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+                other => other,
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
 impl Disk for RealDisk {
+    fn free(&self) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(&self.root)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     fn create(&self, name: &str, direct: bool) -> io::Result<Arc<dyn File>> {
         let path = self.root.join(name);
         let open = |flags: OFlags| {
@@ -335,5 +380,33 @@ impl File for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_that_is_made_is_durable_in_the_level_above() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/c");
+        let mut synced = Vec::new();
+        make_levels(&path, 0o700, &mut |folder| {
+            synced.push(folder.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        assert!(path.is_dir());
+        let name = |name: &str| dir.path().join(name);
+        let (a, b, c) = (name("a"), name("a/b"), name("a/b/c"));
+        let top = dir.path().to_owned();
+        assert_eq!(synced, [a.clone(), top, b.clone(), a, c, b]);
+        make_folder(&path, 0o700).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(make_folder(&dir.path().join("file"), 0o700).is_err());
+        assert!(make_folder(&dir.path().join("file/below"), 0o700).is_err());
+        make_folder(Path::new("/"), 0o700).unwrap();
     }
 }

@@ -370,6 +370,39 @@ async fn a_full_disk_is_told_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_to_stay_free_stays_free() {
+    let keep_free = 2 * MIB as u64;
+    for thin_provisioning in [false, true] {
+        let disk = SimDisk::new();
+        let config = Config {
+            keep_free,
+            thin_provisioning,
+            ..Config::new("/images")
+        };
+        let store = FileStore::with_disk(config, Arc::new(disk.clone()));
+        let data = Bytes::from(vec![1; 3 * MIB + 9]);
+        let len = data.len() as u64;
+        for declared in [None, Some(len)] {
+            for room in [0, keep_free - 1, keep_free, keep_free + len - 1] {
+                disk.set_room(Some(room));
+                let full = put(&store, "big", declared, &data, 70_000).await;
+                assert!(
+                    matches!(full, Err(StoreError::Full)),
+                    "{room} {declared:?}: {full:?}"
+                );
+                assert_eq!(disk.list().unwrap().count(), 0);
+            }
+            disk.set_room(Some(keep_free + len));
+            let url = put(&store, "big", declared, &data, 70_000)
+                .await
+                .unwrap()
+                .url;
+            store.delete(&url).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_directory_that_may_not_be_written_denies() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(Config::new(dir.path()));

@@ -93,6 +93,32 @@ impl Drop for Unkept {
     }
 }
 
+/// The room that a write leaves free on the file system for others.
+#[derive(Clone)]
+struct Room {
+    disk: Arc<dyn Disk>,
+    keep_free: u64,
+    /// Whether each block is checked before it is written.
+    by_block: bool,
+}
+
+impl Room {
+    /// Fails if so many bytes more would leave too little.
+    fn check(&self, more: u64) -> io::Result<()> {
+        if self.disk.free()? < self.keep_free.saturating_add(more) {
+            return Err(rustix::io::Errno::NOSPC.into());
+        }
+        Ok(())
+    }
+
+    fn check_block(&self, block: &[u8]) -> io::Result<()> {
+        match self.by_block {
+            true => self.check(block.len() as u64),
+            false => Ok(()),
+        }
+    }
+}
+
 /// An object of the `file` store being written.
 pub(super) struct FileWrite {
     calls: Calls,
@@ -102,6 +128,7 @@ pub(super) struct FileWrite {
     url: String,
     declared: Option<u64>,
     thin: bool,
+    room: Room,
     /// The block that is filling, and its place in the file.
     block: Block,
     offset: u64,
@@ -124,6 +151,14 @@ impl FileWrite {
     ) -> Result<Self> {
         let thin = config.thin_provisioning;
         let (mode, object) = (config.file_mode, key.to_owned());
+        let keep_free = config.keep_free;
+        let room = Room {
+            disk: Arc::clone(&disk),
+            keep_free,
+            // Room that was allocated is taken already.
+            by_block: keep_free > 0 && (thin || declared.is_none()),
+        };
+        let room_at_first = room.clone();
         let (file, temporary) = calls
             .run(move || {
                 // A courtesy: the name is taken only at the end, and refused there.
@@ -131,6 +166,9 @@ impl FileWrite {
                     Ok(_) => return Err(rustix::io::Errno::EXIST.into()),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
+                }
+                if keep_free > 0 {
+                    room_at_first.check(declared.unwrap_or(0))?;
                 }
                 let direct = declared.is_none_or(|size| size >= BLOCK as u64);
                 let (file, name) = create(&*disk, &object, direct)?;
@@ -158,6 +196,7 @@ impl FileWrite {
             url,
             declared,
             thin,
+            room,
             block: Block::new(),
             offset: 0,
             writing: None,
@@ -177,9 +216,11 @@ impl FileWrite {
         let block = std::mem::replace(&mut self.block, free);
         let (calls, file) = (self.calls.clone(), Arc::clone(&self.file));
         let (offset, thin) = (self.offset, self.thin);
+        let room = self.room.clone();
         self.offset += block.as_slice().len() as u64;
         self.writing = Some(tokio::spawn(async move {
             let call = calls.run(move || {
+                room.check_block(block.as_slice())?;
                 write_block(&*file, offset, block.as_slice(), thin)?;
                 Ok(block)
             });
@@ -240,12 +281,13 @@ impl Write for FileWrite {
         }
         let this = *self;
         let (file, block, offset) = (this.file, this.block, this.offset);
-        let (key, size, thin) = (this.key, this.size, this.thin);
+        let (key, size, thin, room) = (this.key, this.size, this.thin, this.room);
         let mut object = this.temporary;
         let waiting = Waiting::default();
         let abandoned = Arc::clone(&waiting.0);
         let finish = this.calls.run(move || {
             let publish = |object: &mut Unkept| {
+                room.check_block(block.as_slice())?;
                 write_block(&*file, offset, block.as_slice(), thin)?;
                 if thin {
                     // A hole at the end.

@@ -220,14 +220,14 @@ impl State {
         answer(alive)
     }
 
+    fn used(&self) -> u64 {
+        let sizes = self.names.values();
+        sizes.map(|&file| self.files[file].data.len() as u64).sum()
+    }
+
     fn check_room(&self, more: usize) -> io::Result<()> {
-        let used: usize = self
-            .names
-            .values()
-            .map(|&file| self.files[file].data.len())
-            .sum();
         match self.room {
-            Some(room) if (used + more) as u64 > room => Err(Errno::NOSPC.into()),
+            Some(room) if self.used() + more as u64 > room => Err(Errno::NOSPC.into()),
             _ => Ok(()),
         }
     }
@@ -243,6 +243,14 @@ fn answer(alive: bool) -> io::Result<()> {
 }
 
 impl Disk for SimDisk {
+    fn free(&self) -> io::Result<u64> {
+        let state = self.lock();
+        Ok(match state.room {
+            Some(room) => room.saturating_sub(state.used()),
+            None => u64::MAX,
+        })
+    }
+
     fn create(&self, name: &str, _direct: bool) -> io::Result<Arc<dyn File>> {
         let mut state = self.lock();
         if state.names.contains_key(name) {

@@ -64,6 +64,9 @@ impl SlowDisk {
 }
 
 impl Disk for SlowDisk {
+    fn free(&self) -> io::Result<u64> {
+        self.inner.free()
+    }
     fn create(&self, name: &str, direct: bool) -> io::Result<Arc<dyn File>> {
         let inner = self.inner.create(name, direct)?;
         let gate = Arc::clone(&self.gate);
