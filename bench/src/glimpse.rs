@@ -102,6 +102,7 @@ async fn fill(data: &Path, count: usize) -> Result<()> {
     let data = DataDir::open(data, clock.wall())?;
     let replication = glimpse_replication::Config {
         raft_id: data.identity().raft_id,
+        bootstrap: false,
         tick: Duration::from_millis(100),
         election_ticks: 10,
         heartbeat_ticks: 1,

@@ -393,6 +393,10 @@ impl<M: StateMachine> Core<M> {
 
     /// Makes the machine durable and cuts the log below it.
     pub fn checkpoint(&mut self) -> Result<(), Fault> {
+        if self.tight {
+            // The tables need some room for it; what they leave is taken back.
+            self.raw.mut_store().release_spare()?;
+        }
         let durable = self.machine.checkpoint()?;
         let target = if self.is_alone() {
             durable

@@ -92,7 +92,10 @@ pub fn start<M: StateMachine>(
         ended: watch::Sender::new(None),
     });
     let core = Core::new(Parts {
-        voters: vec![config.raft_id],
+        voters: match config.bootstrap {
+            true => vec![config.raft_id],
+            false => Vec::new(),
+        },
         seed: seed(&config, &seams),
         config,
         disk: seams.disk,

@@ -125,6 +125,9 @@ pub enum Unavailable {
 pub struct Config {
     /// This node's never-reused raft id; not 0.
     pub raft_id: u64,
+    /// Whether a group of this one voter may be begun where there is no log. Once a group was begun
+    /// this is false for good: a log that is missing then is lost, and so are acknowledged writes.
+    pub bootstrap: bool,
     /// Length of one Raft tick.
     pub tick: Duration,
     /// Ticks without a leader before an election.

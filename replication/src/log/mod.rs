@@ -195,6 +195,17 @@ impl Log {
         }
     }
 
+    /// Gives the room of the next segment back to the disk.
+    pub(crate) fn release_spare(&mut self) -> Result<(), Fault> {
+        if self.spare.take().is_none() {
+            return Ok(());
+        }
+        self.disk
+            .remove(format::SPARE)
+            .and_then(|()| self.disk.sync_dir())
+            .map_err(|error| self.give_up("removing a segment of the log", &error))
+    }
+
     /// Bytes left in the current segment, if there is no next one.
     pub(crate) fn room(&self) -> Option<u64> {
         match self.spare {

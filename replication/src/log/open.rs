@@ -16,7 +16,7 @@ pub(crate) struct Options<'a> {
     pub(crate) segment_bytes: u64,
     /// The machine has applied up to here; the log must reach from before this to beyond it.
     pub(crate) applied: u64,
-    /// Members of a new group, if there is no log.
+    /// Members of a new group, if there is no log. None: there must be one.
     pub(crate) voters: &'a [u64],
     /// The id of a new log; any random number.
     pub(crate) id: u64,
@@ -31,6 +31,11 @@ impl Log {
                 return Err(StartError::Damaged(format!(
                     "there is no log, but the machine has applied up to {applied}"
                 )));
+            }
+            if options.voters.is_empty() {
+                return Err(StartError::Damaged(
+                    "there is no log, but this node has written one before".to_owned(),
+                ));
             }
             return Self::make(disk, options);
         };

@@ -42,6 +42,7 @@ fn number_from(name: &str) -> Option<u64> {
 pub fn config(raft_id: u64) -> Config {
     Config {
         raft_id,
+        bootstrap: true,
         tick: Duration::from_millis(20),
         election_ticks: 10,
         heartbeat_ticks: 2,

@@ -87,7 +87,15 @@ impl Rig {
 
     /// The next process on the same directory, with the plain file store.
     pub(super) async fn restart(self) -> Self {
-        Self::open(self.stop().await, |store| store, |_| {})
+        self.restart_over(|store| store).await
+    }
+
+    /// The same with the file store behind something else.
+    pub(super) async fn restart_over(
+        self,
+        wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+    ) -> Self {
+        Self::open(self.stop().await, wrap, |_| {})
     }
 
     /// Ends the process; the directory stays.
@@ -133,6 +141,7 @@ impl Rig {
             dir: dir.path().join("registry"),
             replication: glimpse_replication::Config {
                 raft_id: 1,
+                bootstrap: true,
                 tick: Duration::from_millis(10),
                 election_ticks: 10,
                 heartbeat_ticks: 2,
@@ -165,6 +174,7 @@ impl Rig {
         };
         let jump = Arc::new(AtomicU64::new(0));
         let clock = Arc::new(Clock(Instant::now(), Arc::clone(&jump)));
+        let data = DataState::new(&config.cache);
         let app = App {
             upload_slots: Arc::new(Semaphore::new(config.limits.concurrent_uploads)),
             download_slots: Arc::new(Semaphore::new(config.limits.concurrent_downloads)),
@@ -178,7 +188,7 @@ impl Rig {
             },
             policy: Arc::new(Policy::defaults()),
             metrics: Arc::new(Metrics::default()),
-            data: DataState::default(),
+            data,
         };
         Self {
             app: Arc::new(app),
