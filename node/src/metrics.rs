@@ -5,7 +5,11 @@
 //! process) is copied in by [`Metrics::observe`] when somebody asks. `ops/METRICS.md` is
 //! [`Metrics::document`], asserted by a test.
 
-use std::{fmt::Write as _, sync::atomic::Ordering, time::Duration};
+use std::{
+    fmt::Write as _,
+    sync::atomic::Ordering,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeMetric, text},
@@ -164,6 +168,10 @@ metrics! {
         "Connections to the API past the bound, answered 503 or dropped";
     http_failed_connections: Counter = "http_failed_connections_total",
         "Connections to the API that ended with an error: cut, late, slow or not HTTP";
+    http_panics: Counter = "http_panics_total",
+        "Requests whose handler panicked, answered 500";
+    http_last_panic: Gauge = "http_last_panic_seconds",
+        "When a handler panicked last, seconds since the Unix epoch; 0: never";
     http_requests: Family<RequestLabels, Counter> = "http_requests_total",
         "Requests answered, by route template, method and class of status";
     http_request_duration: Family<RouteLabel, Histogram> = "http_request_duration_seconds",
@@ -178,23 +186,23 @@ metrics! {
     upload_finished: Counter = "upload_finished_total",
         "Uploads that made an image active";
     upload_failed: Counter = "upload_failed_total",
-        "Uploads that were refused or failed after their first byte";
+        "Uploads whose head was in order and that failed all the same: the registry did not let them begin, or data, store or client failed";
     upload_refused: Family<ReasonLabel, Counter> = "upload_refused_total",
-        "Uploads that were refused before their first byte, by reason";
+        "Uploads that were refused because of a bound of this node, by reason (slots)";
     upload_bytes: Counter = "upload_bytes_total",
-        "Bytes of image data taken in";
+        "Bytes of image data taken in, of uploads whose data came whole";
     download_transfers: Gauge = "download_transfers",
         "Downloads in progress";
     download_begun: Counter = "download_begun_total",
-        "Downloads begun";
+        "Downloads begun: answers with image data, their first chunk at hand";
     download_refused: Family<ReasonLabel, Counter> = "download_refused_total",
-        "Downloads that were refused before their first byte, by reason";
+        "Downloads that were answered 503, by reason (slots; unreadable: the first chunk could not be had)";
     download_left: Counter = "download_left_total",
-        "Downloads that the client broke off";
+        "Downloads that had begun and that the client broke off";
     download_broken: Counter = "download_broken_total",
-        "Downloads broken off because the rest could not be read or was damaged";
+        "Downloads that had begun and were broken off because the rest could not be read or was damaged";
     download_bytes: Counter = "download_bytes_total",
-        "Bytes of image data given out";
+        "Bytes of image data handed to connections";
 
     registry_term: Gauge = "registry_term",
         "Raft term";
@@ -269,7 +277,19 @@ impl Metrics {
             .observe(duration.as_secs_f64());
     }
 
-    /// Counts one refused or broken upload.
+    /// Counts one request whose handler panicked.
+    pub fn note_panic(&self) {
+        self.http_panics.inc();
+        self.http_last_panic.set(unix_seconds());
+    }
+
+    /// Whether a handler panicked less than `within` ago.
+    pub fn panicked_lately(&self, within: Duration) -> bool {
+        let within = i64::try_from(within.as_secs()).unwrap_or(i64::MAX);
+        self.http_panics.get() > 0 && unix_seconds() - self.http_last_panic.get() < within
+    }
+
+    /// Counts one upload that a bound of this node refused.
     pub fn refuse_upload(&self, reason: &'static str) {
         self.upload_refused
             .get_or_create(&ReasonLabel { reason })
@@ -382,6 +402,11 @@ impl Metrics {
         }
         out
     }
+}
+
+fn unix_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(now.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
 }
 
 fn method_label(method: &http::Method) -> &'static str {

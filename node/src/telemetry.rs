@@ -4,6 +4,8 @@
 //! error. A reader of the log that does not keep up thus slows no request down: past the bound
 //! (`log.buffer`) lines are dropped and counted (`log_dropped_lines_total`).
 
+mod access;
+
 use std::{
     io::{self, IsTerminal as _, Write},
     sync::{
@@ -19,6 +21,8 @@ use tracing::{Level, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{filter::Targets, fmt::MakeWriter, layer::SubscriberExt as _};
 
 use crate::config::{LogConfig, LogFormat};
+
+pub use access::{Access, AccessLog, access_log};
 
 /// The target of the line that each request leaves.
 pub const ACCESS: &str = "glimpse::access";
@@ -70,6 +74,8 @@ pub fn start(config: &LogConfig) -> Result<Guard, String> {
         filter = filter.with_target(ACCESS, LevelFilter::OFF);
     }
     let (writer, guard) = Writer::start(config.buffer, io::stderr());
+    let accesses = filter.would_enable(ACCESS, &Level::INFO);
+    let shared = Arc::clone(&writer.0);
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     let registry = tracing_subscriber::registry().with(filter);
     let set = if human {
@@ -81,6 +87,8 @@ pub fn start(config: &LogConfig) -> Result<Guard, String> {
     };
     if set.is_err() {
         tracing::debug!("the logs of this process are set up already");
+    } else if accesses {
+        access::set(shared, human);
     }
     Ok(guard)
 }
@@ -103,6 +111,28 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(bound: usize) -> Self {
+        Self {
+            buffer: Mutex::default(),
+            changed: Condvar::new(),
+            bound,
+        }
+    }
+
+    /// Appends the line that `write` appends.
+    fn append_with(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut buffer = self.buffer.lock();
+        let before = buffer.lines.len();
+        if before < self.bound {
+            write(&mut buffer.lines);
+            if buffer.lines.len() <= self.bound {
+                return;
+            }
+            buffer.lines.truncate(before);
+        }
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn append(&self, line: &[u8], urgent: bool) {
         let mut buffer = self.buffer.lock();
         if buffer.lines.len() + line.len() > self.bound {
@@ -123,11 +153,7 @@ struct Writer(Arc<Shared>);
 
 impl Writer {
     fn start(bound: usize, sink: impl Write + Send + 'static) -> (Self, Guard) {
-        let shared = Arc::new(Shared {
-            buffer: Mutex::default(),
-            changed: Condvar::new(),
-            bound,
-        });
+        let shared = Arc::new(Shared::new(bound));
         let thread = std::thread::Builder::new().name("log".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || write_out(&shared, sink)

@@ -18,7 +18,7 @@ use crate::{
     app::{App, NamedStore},
     auth::Context,
     data::{
-        download::ChunkBody,
+        download::{ChunkBody, ChunkUse},
         manifests::{Known, ManifestError},
         pipeline::Broken,
         source::Locations,
@@ -127,7 +127,9 @@ pub async fn download(
     Path(id): Path<String>,
     request: http::Request<Body>,
 ) -> Result<Response, ApiError> {
-    let prefer = preferred_stores(request.uri().query().unwrap_or_default());
+    // A body is refused by the router, and is not read here.
+    let (request, _) = request.into_parts();
+    let prefer = preferred_stores(request.uri.query().unwrap_or_default());
     let rules: &[&str] = match prefer.is_empty() {
         true => &["download_image"],
         false => &["download_image", "download_from_store"],
@@ -156,15 +158,7 @@ pub async fn download(
         .get(reference, &app.manifests)
         .await
         .inspect_err(|error| tracing::error!(image.id = %image.id, %error, "no manifest"))?;
-    answer(
-        &app,
-        &image,
-        known,
-        &prefer,
-        request.method(),
-        request.headers(),
-    )
-    .await
+    answer(&app, &image, known, &prefer, &request).await
 }
 
 /// Conditions, range, headers and body of a download that is allowed.
@@ -173,9 +167,9 @@ async fn answer(
     image: &Image,
     known: Arc<Known>,
     prefer: &[String],
-    method: &Method,
-    headers: &HeaderMap,
+    request: &http::request::Parts,
 ) -> Result<Response, ApiError> {
+    let (method, headers) = (&request.method, &request.headers);
     let length = known.manifest.length();
     let etag = known.etag.clone();
     let tag = etag.to_str().unwrap_or_default();
@@ -213,11 +207,13 @@ async fn answer(
                 ApiError::busy("downloads")
             })?;
         let locations = Arc::new(Locations::of(image, &app.stores, prefer));
+        let chunks = request.extensions.get::<Arc<ChunkUse>>();
         let mut body = ChunkBody::new(
             Arc::clone(app),
             image.id,
             known,
             locations,
+            chunks.cloned().unwrap_or_default(),
             part.clone(),
             slot,
         );

@@ -1,16 +1,17 @@
 //! What surrounds every request, in one pass: request id, version, caller, rendered error, and one
 //! line of log.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{body::Body, response::Response};
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
-use http_body::Body as _;
 use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
 
 use crate::{
     api::{
+        access::Line,
         caller,
         error::ApiError,
         framing, healthcheck,
@@ -20,6 +21,9 @@ use crate::{
         versions::{self, Asked},
     },
     app::App,
+    data::download::ChunkUse,
+    metrics::Metrics,
+    telemetry::{self, AccessLog},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
@@ -34,6 +38,8 @@ pub(super) struct Api {
     pub(super) turns: Turns,
     /// Pages that cost more than reading their images.
     pub(super) pages: Semaphore,
+    /// Where lines of requests go.
+    log: &'static AccessLog,
 }
 
 impl Api {
@@ -45,6 +51,7 @@ impl Api {
             schemas,
             turns,
             pages: Semaphore::new(images::PAGES),
+            log: telemetry::access_log(),
         }
     }
 
@@ -65,14 +72,24 @@ impl Api {
 
 /// Answers one request.
 pub(super) async fn serve(api: &Api, request: Request<Body>) -> Response {
-    let started = Instant::now();
     let method = request.method().clone();
     let accept = request.headers().get(header::ACCEPT).cloned();
     let limit = api.app.config.limits.max_request_id_length;
-    let mut route = "";
-    let (id, result) = match adopted(request.headers().get(&REQUEST_ID), limit) {
-        Ok(id) => (id, answer(api, request, &mut route).await),
-        Err(error) => (generated(), Err(error)),
+    let (id, refused) = match adopted(request.headers().get(&REQUEST_ID), limit) {
+        Ok(id) => (id, None),
+        Err(error) => (generated(), Some(error)),
+    };
+    let mut line = Line::new(api.log, method.clone(), id.clone());
+    let result = match refused {
+        None => {
+            // Nothing of ours is left half done by a panic but what the handler itself owned.
+            let answer = AssertUnwindSafe(answer(api, request, &mut line));
+            match answer.catch_unwind().await {
+                Ok(result) => result,
+                Err(panic) => Err(panicked(&api.app.metrics, panic.as_ref())),
+            }
+        }
+        Some(error) => Err(error),
     };
     let mut response = match result {
         Ok(response) => response,
@@ -81,51 +98,68 @@ pub(super) async fn serve(api: &Api, request: Request<Body>) -> Response {
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         response = error.render(accept.as_ref());
     }
-    let elapsed = started.elapsed();
     api.app
         .metrics
-        .request(route, &method, response.status(), elapsed);
-    tracing::info!(
-        target: "glimpse::access",
-        {
-            request.id = id.to_str().unwrap_or_default(),
-            http.method = method.as_str(),
-            http.route = route,
-            http.status = response.status().as_u16(),
-            http.bytes = announced(&response),
-            duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-        },
-        "request"
-    );
+        .request(line.route, &method, response.status(), line.elapsed());
     response.headers_mut().insert(REQUEST_ID, id);
-    response
+    line.answered(response)
+}
+
+/// 500 for a request whose handler panicked. What panics once on damaged data may do so again:
+/// the node says that it is not ready for a while.
+fn panicked(metrics: &Metrics, panic: &(dyn std::any::Any + Send)) -> ApiError {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or_default();
+    tracing::error!(panic = text, "a handler panicked");
+    metrics.note_panic();
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "")
+        .with_header(header::CONNECTION, HeaderValue::from_static("close"))
 }
 
 async fn answer(
     api: &Api,
-    request: Request<Body>,
-    route: &mut &'static str,
+    mut request: Request<Body>,
+    line: &mut Line,
 ) -> Result<Response, ApiError> {
     framing::check(&request)?;
-    if request.method() == Method::OPTIONS {
-        return Ok(Response::new(Body::empty()));
-    }
+    let options = request.method() == Method::OPTIONS;
     let uri = request.uri().clone();
     // Decoded before it is split, so that an escaped slash separates as a plain one does.
-    let path: Cow<'_, str> = percent_decode_str(uri.path())
-        .decode_utf8()
-        .map_err(|_| ApiError::bad_request("The path contains characters that are not UTF-8."))?;
+    let path: Cow<'_, str> = match percent_decode_str(uri.path()).decode_utf8() {
+        Ok(path) => path,
+        Err(_) if options => Cow::Borrowed(""),
+        Err(_) => {
+            return Err(ApiError::bad_request(
+                "The path contains characters that are not UTF-8.",
+            ));
+        }
+    };
     if path == "/healthcheck" {
-        *route = "/healthcheck";
+        line.route = "/healthcheck";
+        if options {
+            return Ok(Response::new(Body::empty()));
+        }
         return healthcheck::answer(request.method(), request.headers().get(header::ACCEPT));
     }
-    match versions::negotiate(&path, request.headers()) {
-        Asked::Versions(status) => {
-            *route = "/versions";
-            Ok(versions::document(status, &api.base(request.headers())))
-        }
+    let asked = versions::negotiate(&path, request.headers());
+    let resource = match &asked {
+        Asked::Resource(rest) => Resource::find(rest),
+        Asked::Versions(_) | Asked::Root => None,
+    };
+    line.route = match &asked {
+        Asked::Versions(_) => "/versions",
+        Asked::Root => "/v2",
+        Asked::Resource(_) => resource.map_or("unknown", Resource::template),
+    };
+    if options {
+        return Ok(Response::new(Body::empty()));
+    }
+    match asked {
+        Asked::Versions(status) => Ok(versions::document(status, &api.base(request.headers()))),
         Asked::Root => {
-            *route = "/v2";
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::FOUND;
             response
@@ -133,24 +167,17 @@ async fn answer(
                 .insert(header::LOCATION, HeaderValue::from_static("/v2/"));
             Ok(response)
         }
-        Asked::Resource(rest) => {
-            let resource = Resource::find(rest);
-            *route = resource.map_or("unknown", Resource::template);
+        Asked::Resource(_) => {
+            if matches!(resource, Some(Resource::File(_))) && *request.method() == Method::GET {
+                let chunks = Arc::new(ChunkUse::default());
+                request.extensions_mut().insert(Arc::clone(&chunks));
+                line.chunks = Some(chunks);
+            }
             let context =
                 caller::identify(&api.app, request.headers(), || api.base(request.headers()))?;
             router::call(api, context, resource, request).await
         }
     }
-}
-
-/// Bytes of the body, as far as the head of the answer tells.
-fn announced(response: &Response) -> u64 {
-    let length = || {
-        let length = response.headers().get(header::CONTENT_LENGTH)?;
-        length.to_str().ok()?.parse().ok()
-    };
-    let exact = response.body().size_hint().exact();
-    exact.or_else(length).unwrap_or_default()
 }
 
 /// The client's request id, with `req-` before it, or a new one where it sends none.
@@ -186,6 +213,17 @@ mod tests {
 
     fn adopt(text: &'static str) -> Result<HeaderValue, u16> {
         adopted(Some(&HeaderValue::from_static(text)), 64).map_err(|error| error.status.as_u16())
+    }
+
+    #[test]
+    fn a_panic_is_a_500_that_is_counted_and_ends_the_connection() {
+        let metrics = Metrics::default();
+        let error = panicked(&metrics, &"asked for");
+        assert_eq!(error.status, 500);
+        assert_eq!(error.message, "");
+        assert_eq!(error.headers[0].1, "close");
+        assert_eq!(metrics.http_panics.get(), 1);
+        assert!(metrics.http_last_panic.get() > 1_700_000_000);
     }
 
     #[test]

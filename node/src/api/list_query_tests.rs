@@ -51,7 +51,12 @@ fn only_short_pages_in_creation_order_are_cheap() {
     for cheap in ["", "limit=100&name=x&tag=y&p=q", "sort=created_at:asc"] {
         assert!(read(cheap).unwrap().is_cheap(), "{cheap}");
     }
-    for dear in ["limit=101", "sort_key=name", "size_min=1", "created_at=gt:2026-01-01"] {
+    for dear in [
+        "limit=101",
+        "sort_key=name",
+        "size_min=1",
+        "created_at=gt:2026-01-01",
+    ] {
         assert!(!read(dear).unwrap().is_cheap(), "{dear}");
     }
 }

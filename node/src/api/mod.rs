@@ -3,6 +3,7 @@
 //! `layers` takes a request in, `router` says which resource it asks for, the resource's file
 //! answers or fails with an [`error::ApiError`], and `layers` renders, names and logs the answer.
 
+mod access;
 mod actions;
 mod attribute;
 mod authorize;
@@ -29,7 +30,7 @@ mod router;
 mod schemas;
 mod tags;
 mod tasks;
-mod timestamp;
+pub(crate) mod timestamp;
 mod versions;
 
 pub use router::router;

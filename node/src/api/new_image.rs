@@ -205,7 +205,10 @@ mod tests {
         after.properties.remove("bc");
         assert!(check(&after).is_ok());
         after.properties.insert("p".into(), Some("123456".into()));
-        assert!(matches!(check(&after), Err(Invalid::Length { limit: 5, .. })));
+        assert!(matches!(
+            check(&after),
+            Err(Invalid::Length { limit: 5, .. })
+        ));
         after.properties.insert("p".into(), Some("1".into()));
         assert!(check(&after).is_ok());
     }

@@ -5,7 +5,7 @@ use glimpse_registry::image::Timestamp;
 const SECONDS_PER_DAY: u64 = 86_400;
 
 /// Appends a time in whole seconds, in UTC: `2026-01-31T23:59:59Z`.
-pub(super) fn write(out: &mut Vec<u8>, time: Timestamp) {
+pub(crate) fn write(out: &mut Vec<u8>, time: Timestamp) {
     let seconds = time.0 / 1_000_000;
     let (year, month, day) = civil(seconds / SECONDS_PER_DAY);
     let rest = seconds % SECONDS_PER_DAY;

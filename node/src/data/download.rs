@@ -9,7 +9,10 @@ use std::{
     future::Future,
     ops::Range,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -28,6 +31,39 @@ use crate::app::App;
 /// Chunks fetched beyond the one that is needed next.
 pub const READ_AHEAD: usize = 3;
 
+/// Where the chunks of one download came from, for the log.
+#[derive(Debug, Default)]
+pub struct ChunkUse {
+    missed: AtomicU32,
+    filled: AtomicU32,
+}
+
+impl ChunkUse {
+    /// A chunk was not at hand.
+    pub(crate) fn miss(&self) {
+        self.missed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A store was asked for a chunk.
+    pub(crate) fn fill(&self) {
+        self.filled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The cause in one word (`hit`: all chunks were at hand; `fill`: a store was read for this
+    /// download; `shared`: another's fill or a check of the pool was waited for), and how many
+    /// chunks were not at hand.
+    pub fn seen(&self) -> (&'static str, u32) {
+        let missed = self.missed.load(Ordering::Relaxed);
+        let filled = self.filled.load(Ordering::Relaxed);
+        let cause = match (missed, filled) {
+            (0, _) => "hit",
+            (_, 0) => "shared",
+            (_, _) => "fill",
+        };
+        (cause, missed)
+    }
+}
+
 type Fetch = Pin<Box<dyn Future<Output = Result<Bytes, Error>> + Send>>;
 
 enum Chunk {
@@ -45,6 +81,7 @@ pub struct ChunkBody {
     image: ImageId,
     known: Arc<Known>,
     locations: Arc<Locations>,
+    chunks: Arc<ChunkUse>,
     /// What is still to be sent.
     range: Range<u64>,
     /// The chunk after the last of `queue`.
@@ -53,6 +90,8 @@ pub struct ChunkBody {
     end: u32,
     /// The chunks from the start of `range` on, as far as they were asked for.
     queue: VecDeque<Chunk>,
+    /// The first chunk was there: an answer with a body has begun.
+    begun: bool,
     failed: bool,
     _slot: OwnedSemaphorePermit,
 }
@@ -64,6 +103,7 @@ impl ChunkBody {
         image: ImageId,
         known: Arc<Known>,
         locations: Arc<Locations>,
+        chunks: Arc<ChunkUse>,
         range: Range<u64>,
         slot: OwnedSemaphorePermit,
     ) -> Self {
@@ -73,16 +113,17 @@ impl ChunkBody {
             let last = chunk_index(range.end - 1);
             (chunk_index(range.start), last.saturating_add(1))
         };
-        app.data.counters.downloads.add(1);
         Self {
             app,
             image,
             known,
             locations,
+            chunks,
             range,
             next,
             end,
             queue: VecDeque::new(),
+            begun: false,
             failed: false,
             _slot: slot,
         }
@@ -90,12 +131,14 @@ impl ChunkBody {
 
     /// Waits until the first chunk is there, so that what fails at once still gets a status.
     pub async fn first(&mut self) -> Result<(), Error> {
-        if self.range.is_empty() {
-            return Ok(());
+        if !self.range.is_empty() {
+            std::future::poll_fn(|cx| self.poll_front(cx))
+                .await
+                .inspect_err(|error| self.fail(error))?;
         }
-        std::future::poll_fn(|cx| self.poll_front(cx))
-            .await
-            .inspect_err(|error| self.fail(error))
+        self.begun = true;
+        self.app.data.counters.downloads.add(1);
+        Ok(())
     }
 
     /// Brings the chunk at the start of the range to the front of the queue, ready, and meanwhile
@@ -142,7 +185,9 @@ impl ChunkBody {
                     return Chunk::Ready(bytes);
                 }
                 let offset = u64::from(index) * u64::from(CHUNK_SIZE);
-                let source = ChunkSource::new(Arc::clone(&self.locations), offset);
+                self.chunks.miss();
+                let chunks = Arc::clone(&self.chunks);
+                let source = ChunkSource::new(Arc::clone(&self.locations), offset, chunks);
                 let cache = Arc::clone(&self.app.cache);
                 Chunk::Fetching(Box::pin(async move {
                     cache.chunk(name, len, Arc::new(source)).await
@@ -168,7 +213,9 @@ impl ChunkBody {
     fn fail(&mut self, error: &Error) {
         self.failed = true;
         self.queue.clear();
-        self.app.data.counters.downloads_broken.add(1);
+        if self.begun {
+            self.app.data.counters.downloads_broken.add(1);
+        }
         tracing::error!(
             image.id = %self.image,
             offset = self.range.start,
@@ -247,7 +294,7 @@ impl Body for ChunkBody {
 
 impl Drop for ChunkBody {
     fn drop(&mut self) {
-        if !self.failed && !self.range.is_empty() {
+        if self.begun && !self.failed && !self.range.is_empty() {
             self.app.data.counters.downloads_left.add(1);
         }
     }

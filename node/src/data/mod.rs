@@ -63,9 +63,9 @@ impl DataState {
 pub struct Counters {
     /// Uploads that made an image active.
     pub uploads_finished: Counter,
-    /// Uploads that were refused or failed after their first byte.
+    /// Uploads whose head was in order and that failed all the same.
     pub uploads_failed: Counter,
-    /// Bytes of image data received.
+    /// Bytes of image data received whole.
     pub upload_bytes: Counter,
     /// Downloads begun (answers with a body).
     pub downloads: Counter,

@@ -12,6 +12,7 @@ use glimpse_cache::Source;
 use glimpse_registry::image::Image;
 use glimpse_store::{Store, StoreError};
 
+use super::download::ChunkUse;
 use crate::app::Stores;
 
 /// The locations of one image in the order in which they are asked.
@@ -58,6 +59,7 @@ impl Locations {
 pub struct ChunkSource {
     locations: Arc<Locations>,
     offset: u64,
+    chunks: Arc<ChunkUse>,
     /// Where the next read begins: past the one that answered last, since a second read of the same
     /// chunk means that its bytes were refused.
     next: AtomicUsize,
@@ -65,10 +67,11 @@ pub struct ChunkSource {
 
 impl ChunkSource {
     /// The chunk that begins at `offset`.
-    pub fn new(locations: Arc<Locations>, offset: u64) -> Self {
+    pub fn new(locations: Arc<Locations>, offset: u64, chunks: Arc<ChunkUse>) -> Self {
         Self {
             locations,
             offset,
+            chunks,
             next: AtomicUsize::new(0),
         }
     }
@@ -76,6 +79,7 @@ impl ChunkSource {
 
 impl Source for ChunkSource {
     async fn read(&self, len: u32) -> Result<Vec<Bytes>, String> {
+        self.chunks.fill();
         let list = &self.locations.list;
         let first = self.next.load(Ordering::Relaxed);
         let mut failure = "no configured store holds the image".to_owned();

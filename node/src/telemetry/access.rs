@@ -1,0 +1,220 @@
+//! The line of one request, written straight into the log's buffer: with the general machinery it
+//! would be a large part of what a small request costs.
+
+use std::{
+    io::Write as _,
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use glimpse_registry::image::Timestamp;
+
+use super::{ACCESS, Shared};
+use crate::api::timestamp;
+
+/// The access log of this process.
+static LOG: OnceLock<AccessLog> = OnceLock::new();
+
+/// Where lines of requests go, if anywhere.
+pub struct AccessLog(Option<Sink>);
+
+struct Sink {
+    shared: Arc<Shared>,
+    human: bool,
+}
+
+/// What a line says.
+#[derive(Debug)]
+pub struct Access<'a> {
+    /// `X-Openstack-Request-Id`
+    pub id: &'a str,
+    /// Of the request.
+    pub method: &'a str,
+    /// The route's template.
+    pub route: &'static str,
+    /// Of the answer; 0: there was none.
+    pub status: u16,
+    /// Of the answer's body, as far as the connection took them.
+    pub bytes: u64,
+    /// From the request's head to the end of its answer.
+    pub duration: Duration,
+    /// How the answer ended.
+    pub outcome: &'static str,
+    /// Of a download: where its chunks came from, and how many were not at hand.
+    pub cache: Option<(&'static str, u32)>,
+}
+
+/// The one that [`super::start`] has set up.
+pub fn access_log() -> &'static AccessLog {
+    static OFF: AccessLog = AccessLog(None);
+    LOG.get().unwrap_or(&OFF)
+}
+
+/// The first one stays.
+pub(super) fn set(shared: Arc<Shared>, human: bool) {
+    let _: Result<(), AccessLog> = LOG.set(AccessLog(Some(Sink { shared, human })));
+}
+
+impl AccessLog {
+    /// Whether lines go anywhere.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Writes one line.
+    pub fn write(&self, access: &Access<'_>) {
+        let Some(Sink { shared, human }) = &self.0 else {
+            return;
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default();
+        // Writing to a vector does not fail.
+        shared.append_with(|out| {
+            let _ = if *human {
+                write_human(out, now, access)
+            } else {
+                write_json(out, now, access)
+            };
+        });
+    }
+
+    /// One that keeps what is written, for tests.
+    #[cfg(test)]
+    pub(crate) fn kept(human: bool) -> (&'static Self, impl Fn() -> String) {
+        let shared = Arc::new(Shared::new(1 << 20));
+        let sink = Sink {
+            shared: Arc::clone(&shared),
+            human,
+        };
+        let text = move || String::from_utf8(shared.buffer.lock().lines.clone()).unwrap();
+        (Box::leak(Box::new(Self(Some(sink)))), text)
+    }
+}
+
+/// RFC 3339 with microseconds, as the other lines have it.
+fn write_time(out: &mut Vec<u8>, now: Duration) -> std::io::Result<()> {
+    timestamp::write(out, Timestamp(now.as_secs().saturating_mul(1_000_000)));
+    out.pop();
+    write!(out, ".{:06}Z", now.subsec_micros())
+}
+
+fn write_json(out: &mut Vec<u8>, now: Duration, access: &Access<'_>) -> std::io::Result<()> {
+    out.extend_from_slice(b"{\"timestamp\":\"");
+    write_time(out, now)?;
+    out.extend_from_slice(b"\",\"level\":\"INFO\",\"message\":\"request\",\"request.id\":");
+    serde_json::to_writer(&mut *out, access.id)?;
+    // Neither methods nor routes have a character that JSON escapes.
+    write!(
+        out,
+        ",\"http.method\":\"{}\",\"http.route\":\"{}\",\"http.status\":{},\"http.bytes\":{},\
+         \"duration_us\":{},\"outcome\":\"{}\"",
+        access.method,
+        access.route,
+        access.status,
+        access.bytes,
+        access.duration.as_micros(),
+        access.outcome,
+    )?;
+    if let Some((cache, missed)) = access.cache {
+        write!(out, ",\"cache\":\"{cache}\",\"cache.missed\":{missed}")?;
+    }
+    writeln!(out, ",\"target\":\"{ACCESS}\"}}")
+}
+
+fn write_human(out: &mut Vec<u8>, now: Duration, access: &Access<'_>) -> std::io::Result<()> {
+    write_time(out, now)?;
+    write!(
+        out,
+        "  INFO {ACCESS}: request request.id={:?} http.method={} http.route={} http.status={} \
+         http.bytes={} duration_us={} outcome={}",
+        access.id,
+        access.method,
+        access.route,
+        access.status,
+        access.bytes,
+        access.duration.as_micros(),
+        access.outcome,
+    )?;
+    if let Some((cache, missed)) = access.cache {
+        write!(out, " cache={cache} cache.missed={missed}")?;
+    }
+    writeln!(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCESSED: Access<'static> = Access {
+        id: "req-a\"\\b",
+        method: "GET",
+        route: "/v2/images/{id}/file",
+        status: 206,
+        bytes: 7,
+        duration: Duration::from_micros(1234),
+        outcome: "broken",
+        cache: Some(("fill", 3)),
+    };
+
+    #[test]
+    fn a_json_line_is_one_object_with_every_field() {
+        let (log, text) = AccessLog::kept(false);
+        log.write(&ACCESSED);
+        log.write(&Access {
+            cache: None,
+            ..ACCESSED
+        });
+        let text = text();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let [first, second] = lines.as_slice() else {
+            panic!("{text}");
+        };
+        let mut first = first.clone();
+        let time = first["timestamp"].take();
+        assert_eq!(
+            time.as_str().unwrap().len(),
+            "2026-01-31T23:59:59.123456Z".len()
+        );
+        assert_eq!(
+            first,
+            serde_json::json!({
+                "timestamp": null, "level": "INFO", "message": "request",
+                "target": "glimpse::access", "request.id": "req-a\"\\b", "http.method": "GET",
+                "http.route": "/v2/images/{id}/file", "http.status": 206, "http.bytes": 7,
+                "duration_us": 1234, "outcome": "broken", "cache": "fill", "cache.missed": 3,
+            })
+        );
+        assert_eq!(second.get("cache"), None);
+    }
+
+    #[test]
+    fn a_human_line_is_one_line_whatever_the_client_sends() {
+        let (log, text) = AccessLog::kept(true);
+        log.write(&Access {
+            id: "a\nb",
+            ..ACCESSED
+        });
+        let text = text();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let wanted = "request.id=\"a\\nb\" http.method=GET http.route=/v2/images/{id}/file \
+             http.status=206 http.bytes=7 duration_us=1234 outcome=broken cache=fill cache.missed=3\n";
+        assert!(text.ends_with(wanted), "{text}");
+    }
+
+    #[test]
+    fn lines_past_the_bound_are_dropped_whole() {
+        let shared = Arc::new(Shared::new(600));
+        let log = AccessLog(Some(Sink {
+            shared: Arc::clone(&shared),
+            human: false,
+        }));
+        for _ in 0..5 {
+            log.write(&ACCESSED);
+        }
+        let lines = shared.buffer.lock().lines.clone();
+        assert!(!lines.is_empty() && lines.len() <= 600 && lines.ends_with(b"}\n"));
+    }
+}
