@@ -293,8 +293,7 @@ impl<M: StateMachine> Core<M> {
         let log = self.raw.mut_store();
         log.prepare()?;
         let reserve = self.config.checkpoint_bytes.min(self.config.segment_bytes);
-        let no_spare = log.room().is_some();
-        let tight = no_spare || log.available()? < reserve;
+        let tight = log.room().is_some() || log.available()? < reserve;
         let changed = tight != self.tight;
         self.tight = tight;
         match (changed, tight) {
@@ -305,7 +304,7 @@ impl<M: StateMachine> Core<M> {
             (false, _) => {}
         }
         let news = self.machine.applied_index() > self.checkpoint.durable;
-        if news && tight && (changed || no_spare) {
+        if news && tight && changed {
             self.checkpoint()?;
         }
         Ok(())
@@ -318,8 +317,8 @@ impl<M: StateMachine> Core<M> {
         }
         let mut max_bytes = self.config.max_batch_bytes;
         if let Some(room) = self.raw.store().room().filter(|_| self.tight) {
-            // Half a segment is left for what Raft itself writes.
-            let room = room.saturating_sub(self.config.segment_bytes / 2);
+            // An eighth of a segment is left for what Raft itself writes.
+            let room = room.saturating_sub(self.config.segment_bytes / 8);
             let room = usize::try_from(room).unwrap_or(usize::MAX);
             if room <= self.config.max_command_bytes {
                 self.proposals.refuse_held(&Unavailable::Full);

@@ -219,7 +219,7 @@ pub struct Status {
     pub first: LogIndex,
     /// The disk is as good as full: there is no room for the next segment, or less than a segment
     /// or a checkpoint is left beside it. Who proposes should only propose what frees room; once the
-    /// current segment is half full, everything is refused ([`Unavailable::Full`]).
+    /// current segment is all but full, everything is refused ([`Unavailable::Full`]).
     pub tight: bool,
     /// Why it has stopped, if it has.
     pub stopped: Option<String>,
