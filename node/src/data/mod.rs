@@ -17,15 +17,18 @@ pub mod upload;
 mod tests;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use glimpse_registry::image::UploadId;
+use glimpse_registry::image::{ImageId, UploadId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
+
+/// Leftovers that wait for the reaper at most.
+const MAX_LEFTOVERS: usize = 1024;
 
 /// What image data in motion shares in one node.
 #[derive(Default)]
@@ -36,6 +39,8 @@ pub struct DataState {
     pub counters: Counters,
     /// Wakes the reaper: something was deleted.
     pub reaper_wake: Notify,
+    /// By store, the keys under which uploads met an object that should not be there.
+    leftovers: Mutex<BTreeSet<(String, ImageId)>>,
     /// Uploads that a task of this process owns; the reaper leaves them alone.
     live: Mutex<HashSet<UploadId>>,
     /// The tasks of uploads: they finish their clean-up even when the client is gone.
@@ -43,6 +48,21 @@ pub struct DataState {
 }
 
 impl DataState {
+    /// Tells the reaper of an object that kept an upload out. Past [`MAX_LEFTOVERS`] they wait for
+    /// the next upload, or for the sweep.
+    pub fn report_leftover(&self, store: String, id: ImageId) {
+        let mut leftovers = self.leftovers.lock();
+        if leftovers.len() < MAX_LEFTOVERS {
+            leftovers.insert((store, id));
+            self.reaper_wake.notify_one();
+        }
+    }
+
+    /// What was reported since the last call.
+    pub fn take_leftovers(&self) -> BTreeSet<(String, ImageId)> {
+        std::mem::take(&mut self.leftovers.lock())
+    }
+
     /// Whether a task of this process still owns the upload.
     pub fn is_live(&self, upload: UploadId) -> bool {
         self.live.lock().contains(&upload)

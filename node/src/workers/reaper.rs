@@ -1,6 +1,6 @@
 //! The reaper: removes data that no record names any more, so that nothing is left behind.
 //!
-//! Three things come to it, and one worker does all, so that nobody else removes what it looks at:
+//! Four things come to it, and one worker does all, so that nobody else removes what it looks at:
 //!
 //! - **Deleted data**: the registry's queue. A location that cannot be removed now is tried again
 //!   with a growing pause; the queue is in the registry, so restarts lose nothing.
@@ -13,6 +13,9 @@
 //!   only when seen twice with the grace between. What the registry never knew (another service's
 //!   images, an operator's file) is not its to remove; nor is anything under the id of an image
 //!   with data, whatever its locations say: stores are renamed and moved.
+//!
+//! - **Leftovers** that an upload met under its key: orphans of an image that has no data, removed at
+//!   once, since they keep every upload to it out.
 //!
 //! The bodies of manifests stay: images with the same data share one, and they are small.
 
@@ -211,6 +214,40 @@ impl Reaper {
         status.leads.then_some(status.leader)
     }
 
+    /// Removes what uploads met under their keys. An upload of the reaper's own keeps everybody else
+    /// from the key meanwhile, and is refused where the image has data or another upload.
+    async fn leftovers(&mut self) -> Result<(), StepError> {
+        for (name, id) in self.app.data.take_leftovers() {
+            let Some(named) = self.app.stores.get(&name) else {
+                continue;
+            };
+            let upload = UploadId(rand::random());
+            let registry = &self.app.registry;
+            match registry
+                .begin_upload(id, upload, name.clone(), 0, None)
+                .await
+            {
+                Ok(_) => {}
+                Err(glimpse_registry::Error::Rejected(_)) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            // After an error the removal may still happen: then the upload stays until its lease is
+            // over, and is resolved as any dead one.
+            let removed = objects::remove_key(named.store.as_ref(), &id.to_string())
+                .await
+                .map_err(|error| StepError::store(&name, error))?;
+            if removed {
+                self.app.data.counters.orphans_reaped.add(1);
+                tracing::warn!(image.id = %id, store = name, "removed what kept an upload out");
+            }
+            match registry.abort_upload(id, upload).await {
+                Ok(()) | Err(glimpse_registry::Error::Rejected(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     /// Goes through the queue of deleted data once. Failures past what can be remembered have no
     /// pause of their own: after a batch of them the pass ends, and the next one begins behind
     /// them, so that what can be removed has its turn whatever cannot.
@@ -329,6 +366,7 @@ impl Worker for Reaper {
         let mut results = vec![
             self.clear_unfinished().await,
             self.uploads().await,
+            self.leftovers().await,
             self.deletes().await,
         ];
         if sweeps {

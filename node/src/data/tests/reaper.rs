@@ -238,3 +238,25 @@ async fn what_an_upload_failed_to_clean_up_goes_with_a_later_sweep() {
     reaper.step().await.unwrap();
     assert_eq!(rig.files(), Vec::<PathBuf>::new());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_failed_upload_left_keeps_no_later_one_out() {
+    let rig = Rig::new();
+    let id = rig.image().await;
+    let mut write = rig.store().put(&id.to_string(), None).await.unwrap();
+    write.write(Bytes::from_static(b"left")).await.unwrap();
+    write.finish().await.unwrap();
+    assert_eq!(refused(rig.put(id, "data").await).0, 409);
+    let config = ReaperConfig::default();
+    assert!(config.orphan_grace > Duration::ZERO);
+    let mut reaper = Reaper::new(Arc::clone(&rig.app), config);
+    reaper.wait().await;
+    reaper.step().await.unwrap();
+    rig.assert_untouched(id, "after the reaper").await;
+    assert_eq!(rig.put(id, "data").await.unwrap().status(), 204);
+    // What was reported before and is data now stays.
+    rig.app.data.report_leftover("local".to_owned(), id);
+    reaper.step().await.unwrap();
+    assert_eq!(bytes(rig.get(id, &[]).await.unwrap()).await, "data");
+    assert_eq!(rig.files().len(), 1);
+}

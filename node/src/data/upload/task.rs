@@ -126,6 +126,10 @@ impl Task {
             Err(broken) => {
                 self.refuse_body();
                 self.give_up().await;
+                if let Broken::Store(StoreError::Exists) = broken {
+                    let store = self.job.store.name.clone();
+                    self.app.data.report_leftover(store, self.lease.id);
+                }
                 Err(broken.into())
             }
         }
