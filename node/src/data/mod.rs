@@ -48,6 +48,11 @@ pub struct DataState {
 }
 
 impl DataState {
+    /// Nothing in motion yet.
+    pub fn new(_: &crate::config::CacheConfig) -> Self {
+        Self::default()
+    }
+
     /// Tells the reaper of an object that kept an upload out. Past [`MAX_LEFTOVERS`] they wait for
     /// the next upload, or for the sweep.
     pub fn report_leftover(&self, store: String, id: ImageId) {
