@@ -91,3 +91,50 @@ fn is_member(context: &Context, image: &Image) -> bool {
         && context.project_id.is_some()
         && context.project_id != image.attributes.owner
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use glimpse_registry::{image::Timestamp, status::Status};
+
+    use super::*;
+    use crate::api::attribute;
+
+    fn shared_by(owner: &str) -> Image {
+        Image {
+            id: ImageId([7; 16]),
+            row: 0,
+            version: 1,
+            status: Status::Active,
+            attributes: glimpse_registry::image::Attributes {
+                owner: Some(owner.to_owned()),
+                tags: BTreeSet::new(),
+                properties: BTreeMap::new(),
+                ..attribute::defaults()
+            },
+            size: None,
+            virtual_size: None,
+            checksum: None,
+            os_hash_algo: None,
+            os_hash_value: None,
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+            locations: Vec::new(),
+            manifest: None,
+            upload: None,
+        }
+    }
+
+    #[test]
+    fn an_admin_of_another_project_is_no_member_of_what_it_sees() {
+        let mut context = Context {
+            project_id: Some("other".to_owned()),
+            ..Context::default()
+        };
+        let image = shared_by("owner");
+        assert!(is_member(&context, &image));
+        context.is_admin = true;
+        assert!(!is_member(&context, &image));
+    }
+}

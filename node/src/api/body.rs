@@ -169,6 +169,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn chunks_that_are_none_are_400() {
+        for (kind, status) in [
+            (io::ErrorKind::InvalidInput, 400),
+            (io::ErrorKind::InvalidData, 400),
+            (io::ErrorKind::UnexpectedEof, 408),
+            (io::ErrorKind::ConnectionReset, 408),
+        ] {
+            let bad = futures_util::stream::iter([Ok("["), Err(io::Error::new(kind, "chunk"))]);
+            let request = Request::post("/")
+                .header(header::TRANSFER_ENCODING, "chunked")
+                .body(Body::from_stream(bad))
+                .unwrap();
+            assert_eq!(json(request, &limits(11)).await.unwrap_err().status, status);
+        }
+    }
+
+    #[tokio::test]
     async fn a_body_that_does_not_come_is_408_and_closes() {
         let slow = futures_util::stream::pending::<Result<&str, std::io::Error>>();
         let request = Request::post("/")
