@@ -3,7 +3,12 @@
 //! It is separate from the API, on loopback by default, and has connections of its own: it answers
 //! while the API is at its bounds and while it drains.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -15,7 +20,11 @@ use http::{StatusCode, header::CONTENT_TYPE};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, config::Problem, data_dir::Identity};
+use crate::{app::App, config::Problem, data_dir::Identity, readiness::Disks};
+
+/// A node whose handler panicked is not ready for so long: long enough to be seen, and short enough
+/// that one request which panics everywhere does not take every node away for good.
+const PANIC_MEMORY: Duration = Duration::from_secs(60);
 
 /// What the admin routes speak of.
 pub struct Admin {
@@ -31,6 +40,8 @@ pub struct Admin {
     pub started: Instant,
     /// Cancelled when it has begun to stop.
     pub stopping: CancellationToken,
+    /// Where it writes.
+    pub disks: Disks,
 }
 
 /// What `/status` says, and `glimpse status` shows.
@@ -117,8 +128,8 @@ pub struct Load {
 
 impl Admin {
     /// Why the node must not be sent requests now.
-    pub fn not_ready(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
+    pub async fn not_ready(&self) -> Vec<String> {
+        let mut reasons = self.disks.reasons().await;
         if self.stopping.is_cancelled() {
             reasons.push("the node is stopping".to_owned());
         }
@@ -128,11 +139,14 @@ impl Admin {
         } else if registry.leader == 0 {
             reasons.push("the registry has no leader".to_owned());
         }
+        if self.app.metrics.panicked_lately(PANIC_MEMORY) {
+            reasons.push("a handler panicked less than a minute ago; see the log".to_owned());
+        }
         reasons
     }
 
     /// Everything.
-    pub fn status(&self) -> Status {
+    fn status(&self, not_ready: Vec<String>) -> Status {
         let config = &self.app.config;
         let registry = self.app.registry.status();
         let cache = self.app.cache.stats();
@@ -148,7 +162,7 @@ impl Admin {
             data_dir: self.data_dir.clone(),
             cluster_id: self.identity.cluster_id.clone(),
             raft_id: self.identity.raft_id,
-            not_ready: self.not_ready(),
+            not_ready,
             registry: RegistryStatus {
                 term: registry.term,
                 leader: registry.leader,
@@ -215,7 +229,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
         ready: bool,
         reasons: Vec<String>,
     }
-    let reasons = admin.not_ready();
+    let reasons = admin.not_ready().await;
     let ready = reasons.is_empty();
     let status = if ready {
         StatusCode::OK
@@ -226,7 +240,8 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn status(State(admin): State<Arc<Admin>>) -> Response {
-    match tokio::task::spawn_blocking(move || admin.status()).await {
+    let not_ready = admin.not_ready().await;
+    match tokio::task::spawn_blocking(move || admin.status(not_ready)).await {
         Ok(status) => json(StatusCode::OK, &status),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

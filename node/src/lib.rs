@@ -16,6 +16,7 @@ pub mod http;
 pub mod metrics;
 pub mod node;
 pub mod policy;
+pub mod readiness;
 pub mod serve;
 pub mod telemetry;
 pub mod workers;

@@ -165,7 +165,7 @@ metrics! {
     http_accepted_connections: Counter = "http_accepted_connections_total",
         "Connections to the API that were taken";
     http_refused_connections: Counter = "http_refused_connections_total",
-        "Connections to the API past the bound, answered 503 or dropped";
+        "Connections to the API past a bound (of all, or of one peer), answered 503 or dropped";
     http_failed_connections: Counter = "http_failed_connections_total",
         "Connections to the API that ended with an error: cut, late, slow or not HTTP";
     http_panics: Counter = "http_panics_total",
@@ -483,6 +483,17 @@ mod tests {
             assert!(name.contains('_') && !help.ends_with('.'), "{name}");
             assert!(matches!(*kind, "counter" | "gauge" | "histogram"), "{name}");
         }
+    }
+
+    #[test]
+    fn a_panic_is_remembered_for_a_while() {
+        let metrics = Metrics::default();
+        let minute = Duration::from_secs(60);
+        assert!(!metrics.panicked_lately(minute));
+        metrics.note_panic();
+        assert!(metrics.panicked_lately(minute));
+        metrics.http_last_panic.set(unix_seconds() - 60);
+        assert!(!metrics.panicked_lately(minute));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::{
     data_dir::{DataDir, DataDirError},
     metrics::Metrics,
     policy::Policy,
+    readiness::Disks,
     serve::{self, Counters, Drained, Server, Settings},
     telemetry,
     workers::{self, WorkersHandle},
@@ -151,6 +152,7 @@ impl Node {
                 data_dir: data_dir.root().to_owned(),
                 started,
                 stopping: stopping.clone(),
+                disks: Disks::of(&app.config),
             };
             Running::start(server, routes.router(), CancellationToken::new())
         });
@@ -457,44 +459,15 @@ fn same_file_system(a: &Path, b: &Path) -> bool {
     device(a) == device(b)
 }
 
-/// Raises the soft bound of open files to the hard one: each connection takes one, each running
-/// transfer from or to a store another.
-pub fn raise_open_files(config: &Config) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let now = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    let limits = &config.limits;
-    let wanted = (limits.connections + limits.concurrent_uploads + limits.concurrent_downloads
-        + config.admin.connections
-        // Log, tables, pool, listeners.
-        + 256) as u64;
-    if let Some(now) = now
-        && now < wanted
-    {
-        tracing::warn!(
-            open_files = now,
-            wanted,
-            "the limits ask for more open files than this process may have (ulimit -n)"
-        );
-    }
-}
-
 /// Serves until SIGTERM or SIGINT. A second signal ends the process at once.
 pub async fn serve(
-    config: Config,
+    mut config: Config,
     log: Arc<telemetry::Guard>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    raise_open_files(&config);
+    serve::open_files::fit(&mut config);
     let node = Node::start(config).await?;
     let (first, told) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {

@@ -335,6 +335,9 @@ pub struct Limits {
     pub reserve_step: u64,
     /// Connections to the API at once; one more is answered 503.
     pub connections: usize,
+    /// Connections of one address (IPv6: of one /64) at once; one more is answered 503. 0: as many
+    /// as there are.
+    pub connections_per_peer: usize,
     /// Bytes of a request head; more is 431.
     #[serde(rename = "header_size", with = "values::size")]
     pub header_bytes: usize,
@@ -373,8 +376,9 @@ impl Default for Limits {
             upload_lease: Duration::from_secs(300),
             reserve_step: 64 << 20,
             connections: 4096,
+            connections_per_peer: 2048,
             header_bytes: 32 << 10,
-            header_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(15),
             slow_client_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
         }

@@ -6,6 +6,8 @@
 //! slow but honest client.
 
 mod connection;
+pub mod open_files;
+mod peers;
 mod refuse;
 mod socket;
 #[cfg(test)]
@@ -37,6 +39,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Settings {
     /// Connections at once.
     pub connections: usize,
+    /// Of one peer; 0: as many as there are.
+    pub connections_per_peer: usize,
     /// Bytes of a request head.
     pub header_bytes: usize,
     /// For a complete request head.
@@ -52,6 +56,7 @@ impl Settings {
     pub fn api(limits: &Limits) -> Self {
         Self {
             connections: limits.connections,
+            connections_per_peer: limits.connections_per_peer,
             header_bytes: limits.header_bytes,
             header_timeout: limits.header_timeout,
             slow_client_timeout: limits.slow_client_timeout,
@@ -63,6 +68,8 @@ impl Settings {
     pub fn admin(config: &AdminConfig, limits: &Limits) -> Self {
         Self {
             connections: config.connections,
+            // Whoever scrapes may be the only one.
+            connections_per_peer: 0,
             // Scrapes are short; the node waits for none of them.
             drain_timeout: Duration::from_secs(1),
             ..Self::api(limits)
@@ -157,26 +164,33 @@ impl Server {
         ));
         let mut connections = JoinSet::new();
         let mut refusals = refuse::Refusals::default();
+        let peers = peers::Peers::new(settings.connections_per_peer);
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some(ended) = connections.join_next() => note_end(&counters, ended),
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) if connections.len() < settings.connections => {
+                    Ok((stream, peer)) => {
+                        let place = (connections.len() < settings.connections)
+                            .then(|| peers.enter(peer.ip()))
+                            .flatten();
+                        let Some(place) = place else {
+                            counters.refused.inc();
+                            refusals.answer(stream);
+                            continue;
+                        };
+                        // The peer may be gone already.
+                        if set_options(&stream, settings.slow_client_timeout).is_err() {
+                            continue;
+                        }
                         counters.accepted.inc();
                         counters.open.inc();
-                        match set_options(&stream, settings.slow_client_timeout) {
-                            Ok(()) => {
-                                connections.spawn(Arc::clone(&serving).run(stream, peer));
-                            }
-                            // The peer is gone already.
-                            Err(_) => drop(counters.open.dec()),
-                        }
-                    }
-                    Ok((stream, _)) => {
-                        counters.refused.inc();
-                        refusals.answer(stream);
+                        let serving = Arc::clone(&serving);
+                        connections.spawn(async move {
+                            let _place = place;
+                            serving.run(stream, peer).await
+                        });
                     }
                     Err(cause) => {
                         tracing::warn!(%cause, "cannot accept connections");

@@ -29,6 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 fn settings() -> Settings {
     Settings {
         connections: 8,
+        connections_per_peer: 0,
         header_bytes: 8 << 10,
         header_timeout: DEADLINE,
         slow_client_timeout: DEADLINE,
@@ -164,6 +165,35 @@ async fn a_connection_past_the_bound_is_answered_503_and_a_free_place_is_given_a
     assert!(read_until(&mut held[0], "hello").await.contains("200 OK"));
     held.clear();
     eventually("free places", || server.counters.open.get() == 0).await;
+    let mut client = server.connect().await;
+    send(&mut client, GET).await;
+    assert!(read_until(&mut client, "hello").await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn one_peer_that_sends_half_heads_leaves_room_for_others() {
+    let bound = Settings {
+        connections_per_peer: 3,
+        ..settings()
+    };
+    let server = start(bound, hello());
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut client = server.connect().await;
+        send(&mut client, "GET / HTTP/1.1\r\nhost").await;
+        held.push(client);
+    }
+    let mut refused = server.connect().await;
+    let answer = read_all(&mut refused).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    // All of 127.0.0.0/8 is this host.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(server.address).await.unwrap();
+    send(&mut other, GET).await;
+    assert!(read_until(&mut other, "hello").await.contains("200 OK"));
+    held.clear();
+    eventually("free places", || server.counters.open.get() == 1).await;
     let mut client = server.connect().await;
     send(&mut client, GET).await;
     assert!(read_until(&mut client, "hello").await.contains("200 OK"));

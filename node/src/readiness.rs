@@ -1,0 +1,122 @@
+//! Whether the disks take what the node would write: asked by `/ready`, never for long.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use rustix::fs::{Access, StatVfsMountFlags};
+use tokio::sync::Semaphore;
+
+use crate::config::Config;
+
+/// A disk that does not answer for so long is not ready.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The directories that a node writes to.
+pub struct Disks {
+    watched: Arc<[Watched]>,
+    /// One look at a time: a disk that hangs holds one thread, not one for each request.
+    looking: Arc<Semaphore>,
+}
+
+struct Watched {
+    what: String,
+    path: PathBuf,
+    /// Bytes that must be free there.
+    least_free: u64,
+}
+
+impl Disks {
+    /// Those of a configuration.
+    pub fn of(config: &Config) -> Self {
+        let mut watched = vec![Watched {
+            what: "the data directory".to_owned(),
+            path: config.node.data_dir.clone(),
+            // Uploads leave node.keep_free, so a disk that they filled is no reason; one on which
+            // the log finds no room for its next segment is.
+            least_free: config.registry.segment_size,
+        }];
+        for store in config.stores.iter().filter(|store| store.kind == "file") {
+            watched.push(Watched {
+                what: format!("store {:?}", store.name),
+                path: store.path.clone(),
+                least_free: 0,
+            });
+        }
+        Self {
+            watched: watched.into(),
+            looking: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// What keeps the node from writing.
+    pub async fn reasons(&self) -> Vec<String> {
+        let (watched, looking) = (Arc::clone(&self.watched), Arc::clone(&self.looking));
+        let look = async move {
+            // The semaphore is never closed.
+            let one = looking.acquire_owned().await.ok()?;
+            let look = tokio::task::spawn_blocking(move || {
+                let reasons = watched.iter().filter_map(Watched::reason).collect();
+                drop(one);
+                reasons
+            });
+            look.await.ok()
+        };
+        match tokio::time::timeout(PATIENCE, look).await {
+            Ok(Some(reasons)) => reasons,
+            Ok(None) | Err(_) => vec!["the disks do not answer".to_owned()],
+        }
+    }
+}
+
+impl Watched {
+    fn reason(&self) -> Option<String> {
+        let Self {
+            what,
+            path,
+            least_free,
+        } = self;
+        let system = match rustix::fs::statvfs(path) {
+            Ok(system) => system,
+            Err(cause) => return Some(format!("{what} is not there: {cause}")),
+        };
+        if system.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            return Some(format!("{what} is mounted read-only"));
+        }
+        if let Err(cause) = rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK) {
+            return Some(format!("{what} cannot be written: {cause}"));
+        }
+        let free = system.f_bavail.saturating_mul(system.f_frsize);
+        (free < *least_free)
+            .then(|| format!("{what} has {free} bytes free on its disk, too few for the log"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn directories_that_are_there_with_room_are_no_reason_and_others_are() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.node.data_dir = temp.path().to_owned();
+        config.registry.segment_size = 1;
+        config.stores[0].path = temp.path().join("images");
+        std::fs::create_dir(&config.stores[0].path).unwrap();
+        assert_eq!(Disks::of(&config).reasons().await, Vec::<String>::new());
+        std::fs::remove_dir(&config.stores[0].path).unwrap();
+        config.registry.segment_size = 1 << 60;
+        let reasons = Disks::of(&config).reasons().await;
+        let [disk, store] = reasons.as_slice() else {
+            panic!("{reasons:?}");
+        };
+        assert!(disk.contains("too few for the log"), "{disk}");
+        assert!(store.starts_with("store \"local\" is not there"), "{store}");
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_is_a_reason_and_is_not_asked_again_meanwhile() {
+        let disks = Disks::of(&Config::default());
+        let _hung = disks.looking.acquire().await.unwrap();
+        assert_eq!(disks.reasons().await, ["the disks do not answer"]);
+    }
+}
