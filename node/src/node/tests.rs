@@ -188,3 +188,100 @@ async fn uploads_leave_room_for_the_log_where_they_share_its_disk() {
         serving(config, async |api| upload(api, "data").await).await;
     }
 }
+
+/// Sends bytes as they are and reads to the end.
+async fn raw(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_large_images_ends_early_with_a_link_to_the_rest() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut config = config(temp.path());
+    config.limits.page_bytes = 8 << 10;
+    serving(config, async |api| {
+        let large = format!("{{\"p\": \"{}\"}}", "x".repeat(3000));
+        for _ in 0..10 {
+            let made = call(api, "POST", "/v2/images", "application/json", &large).await;
+            assert!(made.starts_with("HTTP/1.1 201"), "{made}");
+        }
+        // Both ways to put a page together: at once, and beside the threads that serve.
+        for order in ["", "&sort_key=name"] {
+            let mut path = format!("/v2/images?limit=1000{order}");
+            let mut seen = std::collections::BTreeSet::new();
+            let mut pages = 0;
+            loop {
+                let answer = get(api, &path).await;
+                let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+                assert!(body.len() < 16 << 10, "{}", body.len());
+                let page: serde_json::Value = serde_json::from_str(body).unwrap();
+                let images = page["images"].as_array().unwrap();
+                assert!(!images.is_empty());
+                seen.extend(images.iter().map(|image| image["id"].to_string()));
+                pages += 1;
+                match page["next"].as_str() {
+                    Some(next) => path = next.to_owned(),
+                    None => break,
+                }
+            }
+            assert_eq!(seen.len(), 10);
+            assert!(pages > 3, "{pages}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_ambiguous_and_chunks_that_are_none_are_400() {
+    let temp = tempfile::tempdir().unwrap();
+    let json = "Host: a\r\nContent-Type: application/json\r\nConnection: close\r\n";
+    serving(config(temp.path()), async |api| {
+        for (request, status) in [
+            ("GET /v2/images HTTP/1.1\r\n\r\n".to_owned(), 400),
+            (
+                "GET /v2/images HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(),
+                400,
+            ),
+            (
+                "GET /v2/images HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_owned(),
+                200,
+            ),
+            (
+                format!(
+                    "POST /v2/images HTTP/1.1\r\n{json}Transfer-Encoding: gzip, chunked\r\n\r\n\
+                     2\r\n{{}}\r\n0\r\n\r\n"
+                ),
+                400,
+            ),
+            (
+                format!(
+                    "POST /v2/images HTTP/1.1\r\n{json}Transfer-Encoding: chunked\r\n\
+                     Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"
+                ),
+                400,
+            ),
+            (
+                format!(
+                    "POST /v2/images HTTP/1.1\r\n{json}Transfer-Encoding: chunked\r\n\r\nno\r\n"
+                ),
+                400,
+            ),
+            (
+                format!(
+                    "POST /v2/images HTTP/1.1\r\n{json}Transfer-Encoding: chunked\r\n\r\n\
+                     2\r\n{{}}\r\n0\r\n\r\n"
+                ),
+                201,
+            ),
+        ] {
+            let answer = raw(api, &request).await;
+            let wanted = format!("HTTP/1.1 {status} ");
+            assert!(answer.starts_with(&wanted), "{request}\n{answer}");
+        }
+    })
+    .await;
+}
