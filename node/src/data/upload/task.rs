@@ -105,7 +105,12 @@ impl Task {
             )
             .await;
         match begun {
-            Ok(_) => Ok(()),
+            // The formats by which the data is judged are those that can no longer be changed, not
+            // those that the handler read: a PATCH may have come in between.
+            Ok(image) => {
+                self.job.image = Arc::new(image);
+                Ok(())
+            }
             Err(error @ RegistryError::Rejected(_)) => {
                 self.refuse_body();
                 Err(UploadError::Begin(error))
