@@ -85,12 +85,16 @@ impl Setup {
 
     /// Sets a key of the first store.
     pub fn store(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.put_store(key, value.into());
+        self
+    }
+
+    fn put_store(&mut self, key: &str, value: Value) {
         let stores = self.config.get_mut("stores").and_then(Value::as_array_mut);
         let first = stores
             .and_then(|all| all.first_mut())
             .and_then(Value::as_table_mut);
-        first.expect("a store").insert(key.to_owned(), value.into());
-        self
+        first.expect("a store").insert(key.to_owned(), value);
     }
 
     /// Adds a file store of that name.
@@ -252,6 +256,11 @@ impl Node {
     /// Changes a key for the next start.
     pub fn configure(&mut self, key: &str, value: impl Into<Value>) {
         self.setup.put(key, value.into());
+    }
+
+    /// Changes a key of the first store for the next start.
+    pub fn configure_store(&mut self, key: &str, value: impl Into<Value>) {
+        self.setup.put_store(key, value.into());
     }
 
     /// Starts it again on the same data and waits until it is ready.

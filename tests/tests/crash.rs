@@ -1,40 +1,61 @@
 //! kill -9 at random points of a mixed load.
 //!
-//! Several tasks create, change, fill, read and delete images of their own until the node dies
-//! under them; each knows what was acknowledged and which one call was under way. After the restart
+//! Several tasks create, rename, tag, share, fill, (de)activate, read and delete images of their own
+//! until the node dies under them; each knows what was acknowledged and which one call was under way. After the restart
 //! every acknowledged write is there, the call under way happened as a whole or not at all, an image
-//! whose upload was cut takes its data again, and the store holds nothing that no image owns.
+//! whose upload was cut takes its data again, the store holds nothing that no image owns, and the
+//! owner's quota counts the bytes that are there, to the byte.
 //!
 //! `GLIMPSE_KILL_ROUNDS` says how often, `GLIMPSE_CRASH_SEED` repeats the choices (not the timing).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use glimpse_tests::{Answer, Client, Node, Random, Setup, eventually, md5_hex};
+use glimpse_tests::{Answer, Call, Client, Node, Random, Raw, Setup, eventually, md5_hex};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 const TASKS: usize = 4;
 /// Images that one task keeps at most.
 const KEPT: usize = 12;
+/// Bytes that the owner of all images may have; more than the tasks ever do.
+const QUOTA: usize = 512 << 20;
+const TAGS: [&str; 3] = ["red", "green", "blue"];
+const PROJECTS: [&str; 3] = ["alpha", "beta", "gamma"];
 
 /// What was acknowledged of one image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Known {
     name: String,
+    tags: BTreeSet<String>,
+    /// Projects and how they decided.
+    members: BTreeMap<String, String>,
+    deactivated: bool,
     data: Option<Bytes>,
 }
 
 /// The call under way when the node died.
 #[derive(Debug, Clone)]
 enum UnderWay {
-    Create { id: String, name: String },
-    Rename { id: String, name: String },
-    Upload { id: String, data: Bytes },
-    Delete { id: String },
+    Create {
+        id: String,
+        name: String,
+    },
+    /// Of anything but its data.
+    Change {
+        id: String,
+        after: Known,
+    },
+    Upload {
+        id: String,
+        data: Bytes,
+    },
+    Delete {
+        id: String,
+    },
 }
 
 /// One task's images.
@@ -70,12 +91,12 @@ impl Owner {
 
     async fn step(&mut self, client: &Client) -> Result<(), Died> {
         let any = self.any(|_| true);
-        match (self.random.below(10), any) {
+        match (self.random.below(16), any) {
             (_, None) | (0..=1, _) if self.images.len() < KEPT => self.create(client).await,
             (_, None) => Ok(()),
             (0..=2, Some(id)) => self.delete(client, id).await,
-            (3..=4, Some(id)) => self.rename(client, id).await,
-            (5..=7, Some(id)) => match self.any(|image| image.data.is_none()) {
+            (3..=10, Some(id)) => self.change(client, id).await,
+            (11..=13, Some(id)) => match self.any(|image| image.data.is_none()) {
                 Some(queued) => self.upload(client, queued).await,
                 None => self.read(client, id).await,
             },
@@ -106,24 +127,80 @@ impl Owner {
             name: name.clone(),
         });
         create(client, &id, &name).await?.expect(201);
-        self.images.insert(id, Known { name, data: None });
+        let known = Known {
+            name,
+            ..Known::default()
+        };
+        self.images.insert(id, known);
         self.under_way = None;
         Ok(())
     }
 
-    async fn rename(&mut self, client: &Client, id: String) -> Result<(), Died> {
-        let name = self.word();
-        self.under_way = Some(UnderWay::Rename {
+    /// One change to the record or its members; the one call that makes it.
+    async fn change(&mut self, client: &Client, id: String) -> Result<(), Died> {
+        let path = format!("/v2/images/{id}");
+        let mut after = self.images[&id].clone();
+        let tag = (*self.random.pick(&TAGS)).to_owned();
+        let project = (*self.random.pick(&PROJECTS)).to_owned();
+        let (call, status): (Call, u16) = match self.random.below(8) {
+            0..=2 => {
+                after.name = self.word();
+                let document = json!([{"op": "replace", "path": "/name", "value": after.name}]);
+                let call = client
+                    .call("PATCH", &path)
+                    .header("content-type", glimpse_tests::PATCH_V21)
+                    .body(document.to_string());
+                (call, 200)
+            }
+            3..=4 if after.tags.remove(&tag) => {
+                (client.call("DELETE", &format!("{path}/tags/{tag}")), 204)
+            }
+            3..=4 => {
+                let call = client.call("PUT", &format!("{path}/tags/{tag}"));
+                after.tags.insert(tag);
+                (call, 204)
+            }
+            5..=6 => {
+                let member = format!("{path}/members/{project}");
+                match after.members.get_mut(&project) {
+                    None => {
+                        let body = json!({"member": project});
+                        after.members.insert(project, "pending".to_owned());
+                        let call = client.call("POST", &format!("{path}/members"));
+                        (call.json(&body), 200)
+                    }
+                    Some(status) if status == "pending" => {
+                        "accepted".clone_into(status);
+                        let body = json!({"status": "accepted"});
+                        (client.call("PUT", &member).json(&body), 200)
+                    }
+                    Some(_) => {
+                        after.members.remove(&project);
+                        (client.call("DELETE", &member), 204)
+                    }
+                }
+            }
+            _ => {
+                let action = if after.deactivated {
+                    "reactivate"
+                } else {
+                    "deactivate"
+                };
+                let call = client.call("POST", &format!("{path}/actions/{action}"));
+                if after.data.is_some() {
+                    after.deactivated = !after.deactivated;
+                    (call, 204)
+                } else {
+                    (call, 403)
+                }
+            }
+        };
+        self.under_way = Some(UnderWay::Change {
             id: id.clone(),
-            name: name.clone(),
+            after: after.clone(),
         });
-        let document = json!([{"op": "replace", "path": "/name", "value": name}]);
-        let call = client
-            .call("PATCH", &format!("/v2/images/{id}"))
-            .header("content-type", glimpse_tests::PATCH_V21)
-            .body(document.to_string());
-        call.attempt().await.map_err(|_| Died)?.expect(200);
-        self.images.get_mut(&id).unwrap().name = name;
+        call.attempt().await.map_err(|_| Died)?.expect(status);
+        self.images.insert(id, after);
         self.under_way = None;
         Ok(())
     }
@@ -162,13 +239,22 @@ impl Owner {
         Ok(())
     }
 
+    /// The whole, or a range of it.
     async fn read(&mut self, client: &Client, id: String) -> Result<(), Died> {
-        let call = client.call("GET", &format!("/v2/images/{id}/file"));
-        let answer = call.attempt().await.map_err(|_| Died)?;
-        match &self.images[&id].data {
-            Some(data) => assert!(answer.expect(200).body == data, "{id}: other bytes"),
-            None => drop(answer.expect(204)),
+        let mut call = client.call("GET", &format!("/v2/images/{id}/file"));
+        let Some(data) = &self.images[&id].data else {
+            call.attempt().await.map_err(|_| Died)?.expect(204);
+            return Ok(());
+        };
+        let (mut status, mut wanted) = (200, data.clone());
+        if !data.is_empty() && self.random.one_in(2) {
+            let from = self.random.below(data.len());
+            let to = from + self.random.below(data.len() - from);
+            call = call.header("range", &format!("bytes={from}-{to}"));
+            (status, wanted) = (206, data.slice(from..=to));
         }
+        let answer = call.attempt().await.map_err(|_| Died)?;
+        assert!(answer.expect(status).body == wanted, "{id}: other bytes");
         Ok(())
     }
 
@@ -178,7 +264,7 @@ impl Owner {
             self.settle(client, call).await;
         }
         for (id, known) in &self.images {
-            same(&client.show(id).await.expect(200), known);
+            same(client, id, known).await;
         }
         if let Some(id) = self.any(|image| image.data.is_some()) {
             let data = self.images[&id].data.clone();
@@ -208,16 +294,20 @@ impl Owner {
                         .expect("an answer")
                         .expect(201);
                 }
-                self.images.insert(id, Known { name, data: None });
+                let known = Known {
+                    name,
+                    ..Known::default()
+                };
+                self.images.insert(id, known);
             }
-            UnderWay::Rename { id, name } => {
-                let shown = client.show(&id).await.expect(200).field("name");
-                let known = self.images.get_mut(&id).unwrap();
+            UnderWay::Change { id, after } => {
+                let before = &self.images[&id];
+                let shown = observed(client, &id, before).await;
                 assert!(
-                    shown == name || shown == known.name,
-                    "{id} is named {shown}"
+                    shown == *before || shown == after,
+                    "{id} is {shown:?}\nand was {before:?}\nor {after:?}"
                 );
-                known.name = shown;
+                self.images.insert(id, shown);
             }
             UnderWay::Delete { id } => match client.show(&id).await.status {
                 404 => {
@@ -233,7 +323,7 @@ impl Owner {
                 })
                 .await;
                 if status == "queued" {
-                    same(&client.show(&id).await.expect(200), &self.images[&id]);
+                    same(client, &id, &self.images[&id]).await;
                     client.download(&id).await.expect(204);
                     client.upload(&id, data.clone()).await.expect(204);
                 }
@@ -257,16 +347,15 @@ async fn create(client: &Client, id: &str, name: &str) -> Result<Answer, Died> {
         .map_err(|_| Died)
 }
 
-/// Whether the image shows exactly what was acknowledged.
-#[track_caller]
-fn same(shown: &Answer, known: &Known) {
-    let image = shown.json();
-    assert_eq!(image["name"], known.name, "{image}");
+/// The image as it is shown now. Its data must be that of `known`.
+async fn observed(client: &Client, id: &str, known: &Known) -> Known {
+    let image = client.show(id).await.expect(200).json();
     let (status, size, checksum) = match &known.data {
         Some(data) => ("active", json!(data.len()), json!(md5_hex(data))),
         None => ("queued", Value::Null, Value::Null),
     };
-    assert_eq!(image["status"], status, "{image}");
+    let deactivated = known.data.is_some() && image["status"] == "deactivated";
+    assert!(image["status"] == status || deactivated, "{image}");
     assert_eq!(image["size"], size, "{image}");
     assert_eq!(image["checksum"], checksum, "{image}");
     assert_eq!(
@@ -274,6 +363,65 @@ fn same(shown: &Answer, known: &Known) {
         known.data.is_none(),
         "{image}"
     );
+    let members = client.get(&format!("/v2/images/{id}/members")).await;
+    let members = members.expect(200).json();
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let rows = members["members"].as_array().expect("members").iter();
+    Known {
+        name: text(&image["name"]),
+        tags: image["tags"]
+            .as_array()
+            .expect("tags")
+            .iter()
+            .map(text)
+            .collect(),
+        members: rows
+            .map(|row| (text(&row["member_id"]), text(&row["status"])))
+            .collect(),
+        deactivated,
+        data: known.data.clone(),
+    }
+}
+
+/// The image shows exactly what was acknowledged.
+async fn same(client: &Client, id: &str, known: &Known) {
+    assert_eq!(observed(client, id, known).await, *known, "{id}");
+}
+
+/// The owner's quota has as much room as the images leave of it, to the byte.
+async fn check_quota(node: &Node, owners: &[Owner]) {
+    let client = node.client();
+    let all = owners.iter().flat_map(|owner| owner.images.values());
+    let used: usize = all
+        .filter_map(|image| image.data.as_ref().map(Bytes::len))
+        .sum();
+    let (status, head) = declared_upload(node, &client, QUOTA - used + 1).await;
+    assert!(head.contains(" 413 "), "{status}, {head}: {used} in use");
+    let (status, head) = declared_upload(node, &client, QUOTA - used).await;
+    assert_eq!(status, "saving", "{head}: {used} in use");
+}
+
+/// Begins an upload of so many bytes to an image that is then deleted; says what status the image
+/// got, or how the upload was refused.
+async fn declared_upload(node: &Node, client: &Client, length: usize) -> (String, String) {
+    let id = client.created(json!({})).await;
+    let mut upload = Raw::connect(&node.address()).await;
+    upload
+        .send(format!(
+            "PUT /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\n\
+             content-type: application/octet-stream\r\ncontent-length: {length}\r\n\r\n"
+        ))
+        .await;
+    // 100 when bytes are wanted, which is after they were reserved.
+    let head = upload.head().await.expect("an answer");
+    let status = client.show(&id).await.expect(200).field("status");
+    drop(upload);
+    eventually("the upload to be given up", async || {
+        (client.show(&id).await.expect(200).field("status") == "queued").then_some(())
+    })
+    .await;
+    client.remove(&id).await.expect(204);
+    (status, head)
 }
 
 fn rand_bytes(random: &mut Random) -> [u8; 16] {
@@ -308,7 +456,10 @@ async fn nothing_acknowledged_is_lost_to_kills_at_random_points() {
     let rounds: usize =
         std::env::var("GLIMPSE_KILL_ROUNDS").map_or(5, |text| text.parse().expect("a number"));
     let mut random = Random::from_env("GLIMPSE_CRASH_SEED");
-    let mut node = Setup::new().start().await;
+    let mut node = Setup::new()
+        .set("limits.user_storage_quota", format!("{QUOTA}B"))
+        .start()
+        .await;
     let seed = random.seed;
     let mut owners: Vec<Owner> = (0..TASKS)
         .map(|task| Owner::new(seed.wrapping_add(task as u64)))
@@ -337,6 +488,7 @@ async fn nothing_acknowledged_is_lost_to_kills_at_random_points() {
             owner.check(&client).await;
         }
         if round % 10 == 9 || round + 1 == rounds {
+            check_quota(&node, &owners).await;
             check_whole(&node, &owners).await;
         }
     }

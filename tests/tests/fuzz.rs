@@ -498,8 +498,9 @@ async fn fuzz_of_the_wire() {
             answers.is_empty() || text.starts_with("HTTP/1."),
             "{request:?}: {text:?}"
         );
-        let failed = text.lines().find(|line| line.starts_with("HTTP/1.1 5"));
-        assert_eq!(failed, None, "{request:?}");
+        // Answers follow each other without a line's end between a body and the next head.
+        let failed = text.contains("HTTP/1.1 5") || text.contains("HTTP/1.0 5");
+        assert!(!failed, "{request:?}: {text:?}");
         heard += usize::from(!answers.is_empty());
     }
     well(&client, &id).await;

@@ -34,6 +34,8 @@ async fn random_calls_answer_as_the_model_says() {
     let rounds = number("GLIMPSE_MODEL_ROUNDS", 3);
     let steps = number("GLIMPSE_MODEL_STEPS", 400);
     let personas = personas();
+    // Changes that named the record that they were made for: done, and refused.
+    let (mut done, mut prevented) = (0, 0);
     for round in 0..rounds {
         let mut node = Setup::trusted()
             .set("limits.image_tag_quota", 4)
@@ -58,6 +60,10 @@ async fn random_calls_answer_as_the_model_says() {
             let wanted = rules.apply(&personas[who], &step);
             let answer = step.call(&clients[who]).await;
             rules.learn(&step, &answer);
+            if let Step::Patch { tag: Some(_), .. } = &step {
+                done += usize::from(answer.status == 200);
+                prevented += usize::from(answer.status == 412);
+            }
             if let Err(difference) = wanted.compare(&answer, &rules) {
                 let from = trace.len().saturating_sub(40);
                 panic!(
@@ -86,6 +92,11 @@ async fn random_calls_answer_as_the_model_says() {
         .await;
         everything(&clients, &personas, &rules).await;
     }
+    println!("If-Match: {done} done, {prevented} prevented");
+    assert!(
+        rounds * steps < 4000 || (done > 0 && prevented > 0),
+        "no change met a precondition: {done}, {prevented}"
+    );
 }
 
 async fn restart(node: &mut Node, random: &mut Random) {

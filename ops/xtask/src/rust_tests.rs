@@ -55,7 +55,7 @@ pub(crate) fn api(workspace: &Workspace, budget: Budget) -> Result<Outcome, Stri
     // Many of these wait for a time limit to pass, so more of them than cores may run.
     let mut api = black_box(workspace);
     api.args(["--lib", "--test", "api", "--", "--test-threads", "8"]);
-    command::run_tests(&mut api, 220, &[])?;
+    command::run_tests(&mut api, 245, &[])?;
     let mut model = black_box(workspace);
     model
         .args(["--test", "model", "--", "--nocapture"])

@@ -1,5 +1,7 @@
 //! Negative tests named by the advisories and notes that they come from (image-api 11).
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use futures_util::stream;
 use glimpse_tests::{Client, Node, Persona, Setup, eventually, random_bytes, samples};
@@ -97,6 +99,59 @@ async fn ossa_2013_027_the_download_policy_holds_for_warm_data_and_ranges() {
 }
 
 #[tokio::test]
+async fn ossa_2014_012_a_location_is_never_a_command() {
+    for shown in [false, true] {
+        let setup = Setup::new().set("api.show_multiple_locations", shown);
+        let marker = setup.folder().join("executed");
+        let node = setup.start().await;
+        let client = node.client();
+        let queued = client.created(json!({})).await;
+        let active = client.active(json!({}), "bytes").await;
+        let touch = format!("touch {}", marker.display());
+        for url in [
+            format!("sheepdog://127.0.0.1:7000;{touch};image"),
+            format!("sheepdog://image;{touch}"),
+            format!("sheepdog://$({touch})"),
+            format!("file:///tmp/x;{touch}"),
+            format!("file:///tmp/`{touch}`"),
+            format!("file:///tmp/$({touch})"),
+            format!("rbd://a/b/c/d|{touch}"),
+            format!("http://127.0.0.1/&& {touch} &&"),
+            format!("{touch}\n{touch}"),
+        ] {
+            let location = json!({"url": url, "metadata": {}});
+            for id in [&queued, &active] {
+                for document in [
+                    json!([{"op": "add", "path": "/locations/-", "value": location}]),
+                    json!([{"op": "add", "path": "/locations/0", "value": location}]),
+                    json!([{"op": "replace", "path": "/locations", "value": [location]}]),
+                ] {
+                    let answer = client.patch(id, document).await;
+                    let refused = matches!(answer.status, 400 | 403);
+                    assert!(refused, "{url}: {} {}", answer.status, answer.text());
+                }
+                let path = format!("/v2/images/{id}/locations");
+                let answer = client.post(&path, json!({"url": url})).await;
+                let refused = (400..500).contains(&answer.status);
+                assert!(refused, "{url}: {} {}", answer.status, answer.text());
+            }
+            for body in [
+                json!({"name": "evil", "locations": [location]}),
+                json!({"name": "evil", "direct_url": url}),
+            ] {
+                let answer = client.create(body).await;
+                let refused = matches!(answer.status, 400 | 403);
+                assert!(refused, "{url}: {} {}", answer.status, answer.text());
+            }
+        }
+        assert!(!marker.exists(), "a location was executed");
+        client.download(&queued).await.expect(204);
+        assert_eq!(client.download(&active).await.expect(200).text(), "bytes");
+        assert_eq!(client.list_all("").await.len(), 2);
+    }
+}
+
+#[tokio::test]
 async fn ossa_2014_028_a_chunked_upload_over_the_cap_is_cut_and_gone() {
     let node = Setup::new()
         .set("limits.image_size_cap", "2MiB")
@@ -176,7 +231,7 @@ async fn ossa_2015_003_deleting_while_uploading_does_not_hoard_bytes() {
         .start()
         .await;
     let client = node.client_of(&Persona::member("alpha"));
-    for round in 0..10 {
+    for _ in 0..10 {
         let id = client.created(json!({})).await;
         let upload = tokio::spawn({
             let (client, id) = (client.clone(), id.clone());
@@ -198,7 +253,6 @@ async fn ossa_2015_003_deleting_while_uploading_does_not_hoard_bytes() {
         client.remove(&id).await.expect(204);
         let _ = upload.await.unwrap();
         client.show(&id).await.expect(404);
-        assert!(round < 10);
     }
     eventually("an empty store", async || {
         node.stored_files().is_empty().then_some(())
@@ -259,6 +313,143 @@ async fn ossa_2016_006_the_last_location_stays_and_active_data_never_changes() {
     assert!((400..500).contains(&answer.status), "{}", answer.status);
     client.upload(&id, "other").await.expect(409);
     assert_eq!(client.download(&id).await.expect(200).text(), "bytes");
+}
+
+/// Disk images that make a careless reader read, loop or allocate without end.
+fn costly_images() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    const LENGTH: usize = 2 * MIB;
+    let patched = |mut image: Vec<u8>, patches: &[(usize, &[u8])]| {
+        image.resize(LENGTH, 0);
+        for (at, bytes) in patches {
+            image[*at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        image
+    };
+    let qcow2 = |patches: &[(usize, &[u8])]| patched(samples::qcow2(1 << 40), patches);
+    let vmdk = |patches: &[(usize, &[u8])]| patched(samples::good_vmdk(), patches);
+    let (most32, most64) = ([0xff; 4], [0xff; 8]);
+    // Extensions of no length, one behind the other, to the end of the file.
+    let mut extensions = samples::qcow2(1 << 30);
+    extensions.resize(LENGTH, 0);
+    for at in (104..LENGTH - 8).step_by(8) {
+        extensions[at..at + 8].copy_from_slice(&[0xe2, 0x79, 0x2a, 0xca, 0, 0, 0, 0]);
+    }
+    // A descriptor that is all extents, and one that is all one line.
+    let extents = "RW 2048 SPARSE \"disk.vmdk\"\n".repeat(LENGTH / 28);
+    let mut many_extents = vmdk(&[(36, &4000_u64.to_le_bytes())]);
+    many_extents[512..512 + extents.len().min(LENGTH - 512)]
+        .copy_from_slice(&extents.as_bytes()[..extents.len().min(LENGTH - 512)]);
+    let mut one_line = vmdk(&[(36, &4000_u64.to_le_bytes())]);
+    one_line[512..].fill(b'=');
+    let mut vhdx = vec![0; LENGTH];
+    vhdx[..8].copy_from_slice(b"vhdxfile");
+    vhdx[196_608..196_612].copy_from_slice(b"regi");
+    // As many regions as the field can say, each the metadata region at its own table.
+    let metadata_region = [
+        0x06, 0xa2, 0x7c, 0x8b, 0x90, 0x47, 0x9a, 0x4b, 0xb8, 0xfe, 0x57, 0x5f, 0x05, 0x0f, 0x88,
+        0x6e,
+    ];
+    let mut many_regions = vhdx.clone();
+    many_regions[196_616..196_620].copy_from_slice(&most32);
+    for at in (196_624..262_144 - 32).step_by(32) {
+        many_regions[at..at + 16].copy_from_slice(&metadata_region);
+        many_regions[at + 16..at + 24].copy_from_slice(&196_608_u64.to_le_bytes());
+        many_regions[at + 24..at + 28].copy_from_slice(&most32);
+    }
+    // One metadata region with as many items as the field can say, all beyond the end.
+    let mut many_items = vhdx.clone();
+    many_items[196_616..196_620].copy_from_slice(&1_u32.to_le_bytes());
+    many_items[196_624..196_640].copy_from_slice(&metadata_region);
+    many_items[196_640..196_648].copy_from_slice(&1_048_576_u64.to_le_bytes());
+    many_items[196_648..196_652].copy_from_slice(&most32);
+    many_items[1_048_576..1_048_584].copy_from_slice(b"metadata");
+    many_items[1_048_586..1_048_588].copy_from_slice(&[0xff; 2]);
+    many_items[1_048_608..].fill(0xff);
+    // The region lies behind everything that will ever come.
+    let mut far_region = many_items.clone();
+    far_region[196_640..196_648].copy_from_slice(&(u64::MAX / 2).to_le_bytes());
+    vec![
+        ("qcow2", "first table", qcow2(&[(36, &most32)])),
+        ("qcow2", "first table's place", qcow2(&[(40, &most64)])),
+        (
+            "qcow2",
+            "reference counts",
+            qcow2(&[(48, &most64), (56, &most32)]),
+        ),
+        ("qcow2", "snapshots", qcow2(&[(60, &most32), (64, &most64)])),
+        ("qcow2", "header length", qcow2(&[(100, &most32)])),
+        ("qcow2", "no clusters", qcow2(&[(20, &[0; 4])])),
+        ("qcow2", "huge clusters", qcow2(&[(20, &most32)])),
+        (
+            "qcow2",
+            "one extension",
+            qcow2(&[(104, &[1, 2, 3, 4]), (108, &most32)]),
+        ),
+        ("qcow2", "extensions", extensions),
+        ("vmdk", "descriptor's size", vmdk(&[(36, &most64)])),
+        ("vmdk", "descriptor's place", vmdk(&[(28, &most64)])),
+        (
+            "vmdk",
+            "capacity",
+            vmdk(&[(12, &most64), (20, &[1, 0, 0, 0, 0, 0, 0, 0])]),
+        ),
+        ("vmdk", "no grains", vmdk(&[(20, &[0; 8]), (44, &[0; 4])])),
+        ("vmdk", "grain tables", vmdk(&[(44, &most32)])),
+        ("vmdk", "footer for ever", vmdk(&[(56, &most64)])),
+        ("vmdk", "extents", many_extents),
+        ("vmdk", "one line", one_line),
+        ("vhdx", "nothing", vhdx),
+        ("vhdx", "regions", many_regions),
+        ("vhdx", "items", many_items),
+        ("vhdx", "far region", far_region),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ossa_2016_012_crafted_images_cost_bounded_time_and_memory() {
+    let node = Node::start().await;
+    let client = node.client();
+    // What plain data of the same size takes is not the images' doing.
+    for seed in 0..8 {
+        let id = client.active(json!({}), random_bytes(2 * MIB, seed)).await;
+        client.remove(&id).await.expect(204);
+    }
+    let before = node.anonymous_memory();
+    let mut peak = before;
+    for (format, what, data) in costly_images() {
+        for declared in [format, "raw"] {
+            let mut uploads = Vec::new();
+            for _ in 0..4 {
+                let (client, data) = (client.clone(), data.clone());
+                let id = client.created(json!({"disk_format": declared})).await;
+                uploads.push(tokio::spawn(async move {
+                    let answer = client.upload(&id, data).await;
+                    client.remove(&id).await.expect(204);
+                    answer.status
+                }));
+            }
+            for upload in uploads {
+                let mut upload = upload;
+                // Far more than the slowest machine needs, far less than a loop over all that the
+                // fields say.
+                let deadline = Instant::now() + Duration::from_secs(30);
+                let status = loop {
+                    peak = peak.max(node.anonymous_memory());
+                    let tick = Duration::from_millis(2);
+                    if let Ok(status) = tokio::time::timeout(tick, &mut upload).await {
+                        break status.unwrap();
+                    }
+                    assert!(Instant::now() < deadline, "{format} {what} takes for ever");
+                };
+                assert!(matches!(status, 204 | 415), "{format} {what}: {status}");
+            }
+        }
+    }
+    let grown = peak - before;
+    assert!(grown < 64 << 20, "{grown} bytes more than before");
+    client
+        .active(json!({"disk_format": "qcow2"}), samples::qcow2(1 << 20))
+        .await;
 }
 
 #[tokio::test]

@@ -282,3 +282,49 @@ async fn a_header_that_announces_huge_regions_costs_no_memory() {
     let grown = node.anonymous_memory().saturating_sub(before);
     assert!(grown < 64 << 20, "{grown} bytes more than before");
 }
+
+/// Containers are not looked into, so a container that turns into a bare image while its upload
+/// begins must not have got past the inspection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_that_becomes_bare_while_its_upload_begins_is_inspected() {
+    let node = Node::start().await;
+    let client = node.client();
+    let data = bytes::Bytes::from(samples::qcow2_with_backing_file());
+    let (mut active, mut changed) = (0, 0);
+    for round in 0..300_u32 {
+        let container = ["ovf", "ova", "docker"][round as usize % 3];
+        let id = client
+            .created(json!({"disk_format": "qcow2", "container_format": container}))
+            .await;
+        let upload = tokio::spawn({
+            let (client, id, data) = (client.clone(), id.clone(), data.clone());
+            async move { client.upload(&id, data).await }
+        });
+        // The moment differs from round to round, over the whole of an upload.
+        for _ in 0..round % 60 {
+            tokio::task::yield_now().await;
+        }
+        let patched = client.replace(&id, "container_format", json!("bare")).await;
+        let uploaded = upload.await.unwrap();
+        assert!(
+            matches!(patched.status, 200 | 403 | 409),
+            "{} {}",
+            patched.status,
+            patched.text()
+        );
+        assert!(
+            matches!(uploaded.status, 204 | 409 | 415),
+            "{} {}",
+            uploaded.status,
+            uploaded.text()
+        );
+        let image = client.show(&id).await.expect(200).json();
+        if image["status"] == "active" {
+            assert_ne!(image["container_format"], "bare", "round {round}: {image}");
+            active += 1;
+        }
+        changed += usize::from(patched.status == 200);
+        client.remove(&id).await.expect(204);
+    }
+    assert!(active > 0 && changed > 0, "no race: {active}, {changed}");
+}

@@ -1,7 +1,5 @@
 //! Overload and slow clients: every bound answers, and metadata stays answerable.
 
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 use futures_util::stream;
 use glimpse_tests::{Client, Node, Raw, Setup, eventually, exchange, random_bytes};
@@ -254,33 +252,55 @@ async fn a_client_that_takes_no_byte_is_cut() {
 }
 
 #[tokio::test]
-async fn metadata_is_answered_while_transfers_saturate() {
-    let node = Node::start().await;
+async fn metadata_is_answered_while_every_place_for_transfers_is_taken() {
+    const PLACES: u32 = 3;
+    let node = Setup::new()
+        .set("limits.concurrent_uploads", PLACES)
+        .set("limits.concurrent_downloads", PLACES)
+        .start()
+        .await;
     let client = node.client();
-    let id = client.active(json!({}), random_bytes(16 * MIB, 1)).await;
-    let until = Instant::now() + Duration::from_secs(2);
-    let mut transfers = Vec::new();
-    for seed in 0..6 {
-        let (client, id) = (client.clone(), id.clone());
-        transfers.push(tokio::spawn(async move {
-            while Instant::now() < until {
-                if seed % 3 == 0 {
-                    let new = client.active(json!({}), random_bytes(4 * MIB, seed)).await;
-                    client.remove(&new).await.expect(204);
-                } else {
-                    client.download(&id).await.expect(200);
-                }
-            }
-        }));
+    let id = client.active(json!({}), random_bytes(32 * MIB, 1)).await;
+    let queued = client.created(json!({})).await;
+    let mut held = Vec::new();
+    for _ in 0..PLACES {
+        held.push(standing_upload(&node, &client).await.0);
+        let mut download = Raw::connect(&node.address()).await;
+        download
+            .send(format!(
+                "GET /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\r\n"
+            ))
+            .await;
+        assert!(download.head().await.unwrap().starts_with("HTTP/1.1 200"));
+        held.push(download);
     }
-    let mut answered = 0;
-    while Instant::now() < until {
+    for round in 0..20 {
+        for refused in [
+            client.upload(&queued, "data").await.expect(503),
+            client.download(&id).await.expect(503),
+            client.range(&id, "bytes=0-0").await.expect(503),
+        ] {
+            let after = refused.header("retry-after").expect("Retry-After");
+            assert!(after.parse::<u32>().unwrap() > 0, "{after}");
+        }
+        let new = client.created(json!({"name": "new"})).await;
+        client.show(&new).await.expect(200);
         client.show(&id).await.expect(200);
+        let name = json!(format!("name-{round}"));
+        client.replace(&queued, "name", name).await.expect(200);
+        client.tag(&queued, "tag").await.expect(204);
         client.list("").await.expect(200);
-        answered += 1;
+        client.remove(&new).await.expect(204);
     }
-    for transfer in transfers {
-        transfer.await.unwrap();
-    }
-    assert!(answered > 0);
+    let image = client.show(&queued).await.expect(200);
+    assert_eq!(image.field("status"), "queued");
+    drop(held);
+    eventually("a free place for an upload", async || {
+        (client.upload(&queued, "data").await.status == 204).then_some(())
+    })
+    .await;
+    eventually("a free place for a download", async || {
+        (client.download(&queued).await.status == 200).then_some(())
+    })
+    .await;
 }

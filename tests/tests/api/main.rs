@@ -13,6 +13,7 @@ mod integrity;
 mod limits;
 mod list;
 mod members;
+mod moves;
 mod operating;
 mod patch;
 mod protocol;

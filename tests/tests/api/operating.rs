@@ -323,29 +323,101 @@ async fn metrics_move_with_what_happens() {
     .await;
 }
 
-#[tokio::test]
-async fn each_request_is_one_line_of_json_with_its_id() {
-    let node = Node::start().await;
-    let client = node
-        .client()
-        .with("x-openstack-request-id", "req-find-me-in-the-log");
-    client.get("/v2/images").await.expect(200);
-    let line = eventually("the line", async || {
+/// The one line of the log that says this of a request with this id.
+async fn line_of(node: &Node, id: &str) -> serde_json::Value {
+    let of_id = || -> Vec<serde_json::Value> {
         let log = node.log();
-        log.lines()
-            .find(|line| line.contains("req-find-me-in-the-log"))
-            .map(str::to_owned)
-    })
-    .await;
-    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let text = line.to_string();
-    assert!(text.contains("200"), "{text}");
-    let count = node
-        .log()
-        .lines()
-        .filter(|line| line.contains("req-find-me-in-the-log"))
-        .count();
-    assert_eq!(count, 1);
+        let lines = log.lines().filter(|line| line.contains(id));
+        lines
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+            .collect()
+    };
+    eventually(id, async || (!of_id().is_empty()).then_some(())).await;
+    let lines = of_id();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let line = lines[0].clone();
+    assert_eq!(line["request.id"], id);
+    line
+}
+
+#[tokio::test]
+async fn each_request_is_one_line_of_json_that_says_what_was_asked_and_answered() {
+    let mut node = Node::start().await;
+    let client = node.client();
+    let data = random_bytes(2 * MIB + 5, 1);
+    let id = client.active(json!({}), data).await;
+    node.stop().await;
+    std::fs::remove_dir_all(node.data().join("cache")).unwrap();
+    node.restart().await;
+    let file = format!("/v2/images/{id}/file");
+    let image = format!("/v2/images/{id}");
+    let whole = 2 * MIB + 5;
+    let cases = [
+        ("GET", "/v2/images", "/v2/images", 200, None, None),
+        ("GET", &image, "/v2/images/{id}", 200, None, None),
+        ("DELETE", "/v2/images/x", "/v2/images/{id}", 404, None, None),
+        (
+            "GET",
+            &file,
+            "/v2/images/{id}/file",
+            200,
+            Some(whole),
+            Some(("fill", 3)),
+        ),
+        (
+            "GET",
+            &file,
+            "/v2/images/{id}/file",
+            200,
+            Some(whole),
+            Some(("hit", 0)),
+        ),
+    ];
+    for (number, (method, path, route, status, bytes, cache)) in cases.into_iter().enumerate() {
+        let name = format!("req-find-me-{number}-in-the-log");
+        let call = client
+            .call(method, path)
+            .header("x-openstack-request-id", &name);
+        let answer = call.send().await.expect(status);
+        assert_eq!(answer.header("x-openstack-request-id"), Some(&*name));
+        let line = line_of(&node, &name).await;
+        assert_eq!(line["message"], "request", "{line}");
+        assert_eq!(line["http.method"], method, "{line}");
+        assert_eq!(line["http.route"], route, "{line}");
+        assert_eq!(line["http.status"], status, "{line}");
+        let bytes = bytes.unwrap_or(answer.body.len());
+        assert_eq!(line["http.bytes"], bytes, "{line}");
+        assert!(line["duration_us"].is_u64(), "{line}");
+        assert_eq!(line["outcome"], "complete", "{line}");
+        match cache {
+            Some((from, missed)) => {
+                assert_eq!(line["cache"], from, "{line}");
+                assert_eq!(line["cache.missed"], missed, "{line}");
+            }
+            None => assert!(line.get("cache").is_none(), "{line}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_transfer_that_the_client_leaves_is_broken_in_the_log() {
+    let node = Node::start().await;
+    let id = node
+        .client()
+        .active(json!({}), random_bytes(32 * MIB, 1))
+        .await;
+    let mut download = Raw::connect(&node.address()).await;
+    download
+        .send(format!(
+            "GET /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\
+             x-openstack-request-id: req-gone\r\n\r\n"
+        ))
+        .await;
+    assert!(download.head().await.unwrap().starts_with("HTTP/1.1 200"));
+    drop(download);
+    let line = line_of(&node, "req-gone").await;
+    assert_eq!(line["outcome"], "broken", "{line}");
+    assert!(line["http.bytes"].as_u64().unwrap() < 32 << 20, "{line}");
 }
 
 #[tokio::test]

@@ -21,9 +21,11 @@ const STORAGE_QUOTA: usize = 64 * 1024;
 const PAGE: usize = 7;
 
 /// One image as the model holds it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Image {
     id: String,
+    /// As shown, in whole seconds.
+    created_at: String,
     name: Value,
     status: &'static str,
     visibility: String,
@@ -64,8 +66,23 @@ pub(crate) struct Rules {
     /// In the order of creation.
     order: Vec<String>,
     taken: BTreeSet<String>,
+    /// Strong tags of each image as they were seen, in that order.
+    tags: BTreeMap<String, Vec<String>>,
+    /// Whether the last one seen is that of the present record.
+    currency: BTreeMap<String, Currency>,
     /// What the step in progress changes if it succeeds.
     pending: Option<Pending>,
+}
+
+/// What is known of the last tag that was seen of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Currency {
+    /// It was shown with the record as it is.
+    Current,
+    /// A change that changed nothing came after; whether that counts is not said.
+    Unknown,
+    /// The record has changed since.
+    Past,
 }
 
 enum Pending {
@@ -139,24 +156,57 @@ impl Rules {
         self.images.get(id).filter(|image| sees(who, image))
     }
 
+    /// Tags that were seen of an image, the latest last.
+    pub(crate) fn tags_seen(&self, id: &str) -> &[String] {
+        self.tags.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// When a live image was created.
+    pub(crate) fn created_at(&self, id: &str) -> Option<&str> {
+        self.images.get(id).map(|image| &*image.created_at)
+    }
+
     /// Takes over what the step changed, now that its answer is known.
     pub(crate) fn learn(&mut self, step: &Step, answer: &Answer) {
-        let Some(pending) = self.pending.take() else {
-            return;
-        };
+        let pending = self.pending.take();
         if !(200..300).contains(&answer.status) {
             return;
         }
+        if let Some(pending) = pending {
+            self.take_over(pending, step, answer);
+        }
+        if let (Step::Show { id } | Step::Patch { id, .. }, Some(tag)) =
+            (step, answer.header("etag"))
+        {
+            self.currency.insert(id.clone(), Currency::Current);
+            let seen = self.tags.entry(id.clone()).or_default();
+            if seen.last().is_none_or(|last| last != tag) {
+                seen.push(tag.to_owned());
+            }
+        }
+    }
+
+    fn take_over(&mut self, pending: Pending, step: &Step, answer: &Answer) {
         match pending {
-            Pending::Put(image) => {
+            Pending::Put(mut image) => {
                 if matches!(step, Step::Create { .. }) {
+                    image.created_at = answer.field("created_at");
                     self.order.push(image.id.clone());
                     self.taken.insert(image.id.clone());
+                }
+                // Members are no part of the record.
+                let of_members = matches!(
+                    step,
+                    Step::Share { .. } | Step::Unshare { .. } | Step::Decide { .. }
+                );
+                if !of_members {
+                    self.outdate(&image);
                 }
                 self.images.insert(image.id.clone(), *image);
             }
             Pending::PutNew(mut image) => {
                 image.id = answer.field("id");
+                image.created_at = answer.field("created_at");
                 self.order.push(image.id.clone());
                 self.taken.insert(image.id.clone());
                 self.images.insert(image.id.clone(), *image);
@@ -167,15 +217,55 @@ impl Rules {
         }
     }
 
+    /// Notes what a change to `image` makes of the last tag that was seen.
+    fn outdate(&mut self, image: &Image) {
+        let same = self.images.get(&image.id) == Some(image);
+        let currency = self.currency.entry(image.id.clone());
+        currency.and_modify(|known| {
+            *known = match known {
+                Currency::Current | Currency::Unknown if same => Currency::Unknown,
+                Currency::Current | Currency::Unknown | Currency::Past => Currency::Past,
+            }
+        });
+    }
+
     /// What the step must answer, for this caller, now.
     pub(crate) fn apply(&mut self, who: &Persona, step: &Step) -> Wanted {
+        let mut wanted = self.unconditional(who, step);
+        let (Step::Patch { id, tag, .. } | Step::Delete { id, tag }) = step else {
+            return wanted;
+        };
+        let (Some(tag), Some(_)) = (tag, self.visible(who, id)) else {
+            return wanted;
+        };
+        let last = self.tags_seen(id).last() == Some(tag);
+        match self.currency.get(id) {
+            Some(Currency::Current) if last => {}
+            // Nothing is changed on the strength of what was read before another's change.
+            Some(Currency::Current | Currency::Past) => {
+                wanted.statuses.retain(|status| *status >= 400);
+                wanted.statuses.push(412);
+                self.pending = None;
+            }
+            // An earlier tag than the last one seen never comes back.
+            Some(Currency::Unknown) if !last => {
+                wanted.statuses.retain(|status| *status >= 400);
+                wanted.statuses.push(412);
+                self.pending = None;
+            }
+            Some(Currency::Unknown) | None => wanted.statuses.push(412),
+        }
+        wanted
+    }
+
+    fn unconditional(&mut self, who: &Persona, step: &Step) -> Wanted {
         self.pending = None;
         match step {
             Step::Create { body } => self.create(who, body),
             Step::List(listing) => self.list(who, listing),
             Step::Show { id }
             | Step::Patch { id, .. }
-            | Step::Delete { id }
+            | Step::Delete { id, .. }
             | Step::Upload { id, .. }
             | Step::Download { id, .. }
             | Step::Tag { id, .. }
@@ -266,7 +356,7 @@ impl Rules {
             _ if !modify => return refused(&self.refusals(step, &image)),
             Step::Patch { operations, .. } => patch(who, &mut image, operations),
             Step::Delete { .. } if image.protected => return refused(&[403]),
-            Step::Delete { id } => {
+            Step::Delete { id, .. } => {
                 self.pending = Some(Pending::Remove(id.clone()));
                 return answered(204, Body::Any);
             }
@@ -438,12 +528,37 @@ impl Rules {
     }
 }
 
+/// `a`, `eq:a` or `in:a,b`.
+fn any_of(filter: &str, value: &str) -> bool {
+    match filter.split_once(':') {
+        Some(("in", list)) => list.split(',').any(|one| one == value),
+        Some((_, one)) => one == value,
+        None => filter == value,
+    }
+}
+
 fn matches(image: &Image, key: &str, value: &str) -> bool {
     match key {
         "visibility" | "os_hidden" | "member_status" => true,
-        "name" => image.name == value,
+        "name" => image.name.as_str().is_some_and(|name| any_of(value, name)),
+        "created_at" => {
+            let (operator, time) = match value.split_once(':') {
+                Some((operator, time)) if !operator.contains('-') => (operator, time),
+                _ => ("eq", value),
+            };
+            // Times of one form are in the order of their text.
+            let order = image.created_at.as_str().cmp(time);
+            match operator {
+                "eq" => order.is_eq(),
+                "neq" => order.is_ne(),
+                "lt" => order.is_lt(),
+                "lte" => order.is_le(),
+                "gt" => order.is_gt(),
+                _ => order.is_ge(),
+            }
+        }
         "tag" => image.tags.contains(value),
-        "status" => image.status == value,
+        "status" => any_of(value, image.status),
         "owner" => image.owner.as_deref() == Some(value),
         "protected" => image.protected.to_string() == value,
         "size_min" => {
@@ -665,6 +780,7 @@ impl Image {
             "status": self.status,
             "visibility": self.visibility,
             "owner": self.owner,
+            "created_at": self.created_at,
             "protected": self.protected,
             "os_hidden": self.os_hidden,
             "disk_format": if self.formats { json!("raw") } else { Value::Null },
@@ -689,7 +805,7 @@ impl Image {
         if tags != self.tags {
             return Err(format!("the model has the tags {:?}", self.tags));
         }
-        for moving in ["created_at", "updated_at", "stores"] {
+        for moving in ["updated_at", "stores"] {
             shown.remove(moving);
         }
         for (key, value) in wanted.as_object().into_iter().flatten() {

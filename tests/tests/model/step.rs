@@ -24,9 +24,13 @@ pub(crate) enum Step {
     Patch {
         id: String,
         operations: Vec<Operation>,
+        /// `If-Match`
+        tag: Option<String>,
     },
     Delete {
         id: String,
+        /// `If-Match`
+        tag: Option<String>,
     },
     Upload {
         id: String,
@@ -116,11 +120,41 @@ impl Step {
             },
             4..=6 => Self::Show { id },
             7..=10 => {
-                let count = 1 + random.below(3);
-                let operations = (0..count).map(|_| operation(random)).collect();
-                Self::Patch { id, operations }
+                // What was read before may be changed on the strength of it, seldom a stranger.
+                let read: Vec<&String> = known
+                    .iter()
+                    .rev()
+                    .take(8)
+                    .filter(|id| !rules.tags_seen(id).is_empty())
+                    .collect();
+                let id = if read.is_empty() || random.one_in(2) {
+                    id
+                } else {
+                    (*random.pick(&read)).clone()
+                };
+                let tag = tag(random, rules, &id);
+                // What can hardly be refused, so that the tag decides.
+                let name = |random: &mut Random| Operation {
+                    op: "replace",
+                    key: "name".to_owned(),
+                    value: json!(random.pick(&WORDS)),
+                };
+                let operations = if tag.is_some() && random.one_in(2) {
+                    vec![name(random)]
+                } else {
+                    let count = 1 + random.below(3);
+                    (0..count).map(|_| operation(random)).collect()
+                };
+                Self::Patch {
+                    id,
+                    operations,
+                    tag,
+                }
             }
-            11..=12 => Self::Delete { id },
+            11..=12 => Self::Delete {
+                tag: tag(random, rules, &id),
+                id,
+            },
             13..=15 => {
                 let length = random.below(30_000);
                 let mut data = random.bytes(length).to_vec();
@@ -150,7 +184,7 @@ impl Step {
             24 => Self::Members { id },
             25 => Self::Deactivate { id },
             26 => Self::Reactivate { id },
-            _ => Self::List(listing(random, id)),
+            _ => Self::List(listing(random, rules, id)),
         }
     }
 
@@ -159,7 +193,11 @@ impl Step {
         match self {
             Self::Create { body } => client.create(body.clone()).await,
             Self::Show { id } => client.show(id).await,
-            Self::Patch { id, operations } => {
+            Self::Patch {
+                id,
+                operations,
+                tag,
+            } => {
                 let operations: Vec<Value> = operations
                     .iter()
                     .map(|one| {
@@ -171,9 +209,10 @@ impl Step {
                         }
                     })
                     .collect();
+                let client = if_match(client, tag.as_ref());
                 client.patch(id, Value::Array(operations)).await
             }
-            Self::Delete { id } => client.remove(id).await,
+            Self::Delete { id, tag } => if_match(client, tag.as_ref()).remove(id).await,
             Self::Upload { id, data } => client.upload(id, data.clone()).await,
             Self::Download { id, range: None } => client.download(id).await,
             Self::Download {
@@ -211,6 +250,26 @@ impl Step {
                 client.list(&query).await
             }
         }
+    }
+}
+
+fn if_match(client: &Client, tag: Option<&String>) -> Client {
+    match tag {
+        Some(tag) => client.with("if-match", tag),
+        None => client.clone(),
+    }
+}
+
+/// None, or a tag that was seen of this image: the last one mostly, or an earlier one.
+fn tag(random: &mut Random, rules: &Rules, id: &str) -> Option<String> {
+    let seen = rules.tags_seen(id);
+    if seen.is_empty() || random.one_in(4) {
+        return None;
+    }
+    if random.one_in(3) {
+        Some(random.pick(seen).clone())
+    } else {
+        seen.last().cloned()
     }
 }
 
@@ -285,11 +344,11 @@ fn operation(random: &mut Random) -> Operation {
     }
 }
 
-fn listing(random: &mut Random, id: String) -> Listing {
+fn listing(random: &mut Random, rules: &Rules, id: String) -> Listing {
     let keys = ["id", "name", "status", "size", "disk_format", "created_at"];
     let mut filters: Vec<(String, String)> = Vec::new();
     for _ in 0..random.below(4) {
-        let (key, value) = filter(random);
+        let (key, value) = filter(random, rules, &id);
         // A key counts once, but for tags.
         if key == "tag" || filters.iter().all(|(known, _)| *known != key) {
             filters.push((key, value));
@@ -303,10 +362,20 @@ fn listing(random: &mut Random, id: String) -> Listing {
     }
 }
 
-fn filter(random: &mut Random) -> (String, String) {
+fn filter(random: &mut Random, rules: &Rules, id: &str) -> (String, String) {
     let word = (*random.pick(&WORDS)).to_owned();
-    let (key, value) = match random.below(12) {
+    let (key, value) = match random.below(15) {
         0 => ("name", word),
+        12 => ("name", format!("in:{word},{}", random.pick(&WORDS))),
+        13 => {
+            let status = *random.pick(&["in:queued,active", "in:deactivated,saving", "eq:active"]);
+            ("status", status.to_owned())
+        }
+        14 => {
+            let operator = *random.pick(&["", "eq:", "neq:", "lt:", "lte:", "gt:", "gte:"]);
+            let time = rules.created_at(id).unwrap_or("2026-01-31T23:59:59Z");
+            ("created_at", format!("{operator}{time}"))
+        }
         1 | 2 => ("tag", word),
         3 | 4 => (*random.pick(&KEYS), word),
         5 => (
