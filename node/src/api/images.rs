@@ -315,6 +315,7 @@ pub(super) async fn delete(
         let expected = conditional.then_some(image.version);
         match app.registry.delete_image(image.id, expected).await {
             Ok(()) => {
+                app.data.end_uploads(image.id);
                 app.data.reaper_wake.notify_one();
                 return Ok(no_content());
             }

@@ -17,7 +17,7 @@ pub mod upload;
 mod tests;
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -25,7 +25,7 @@ use std::{
 use glimpse_registry::image::{ImageId, UploadId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Leftovers that wait for the reaper at most.
 const MAX_LEFTOVERS: usize = 1024;
@@ -41,8 +41,9 @@ pub struct DataState {
     pub reaper_wake: Notify,
     /// By store, the keys under which uploads met an object that should not be there.
     leftovers: Mutex<BTreeSet<(String, ImageId)>>,
-    /// Uploads that a task of this process owns; the reaper leaves them alone.
-    live: Mutex<HashSet<UploadId>>,
+    /// Uploads that a task of this process owns, to which image, and what tells the task that the
+    /// image is gone; the reaper leaves them alone.
+    live: Mutex<HashMap<UploadId, (ImageId, CancellationToken)>>,
     /// The tasks of uploads: they finish their clean-up even when the client is gone.
     tasks: TaskTracker,
 }
@@ -70,7 +71,16 @@ impl DataState {
 
     /// Whether a task of this process still owns the upload.
     pub fn is_live(&self, upload: UploadId) -> bool {
-        self.live.lock().contains(&upload)
+        self.live.lock().contains_key(&upload)
+    }
+
+    /// Ends the uploads to an image that was deleted, which might wait for their clients else.
+    pub fn end_uploads(&self, id: ImageId) {
+        for (image, lost) in self.live.lock().values() {
+            if *image == id {
+                lost.cancel();
+            }
+        }
     }
 
     /// Waits until every upload has come to its outcome or the deadline passes, for an orderly

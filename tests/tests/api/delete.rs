@@ -110,7 +110,6 @@ async fn only_the_owner_or_an_admin_deletes() {
 }
 
 #[tokio::test]
-#[ignore = "not yet: the delete of an image is noticed when its upload's lease is renewed"]
 async fn a_delete_ends_the_upload_that_runs_and_frees_what_it_took() {
     // Nothing but the delete ends it within the patience of this test.
     let node = Setup::new()

@@ -50,7 +50,8 @@ impl Task {
     pub(super) fn new(app: Arc<App>, job: Job, answer: Answer) -> Self {
         let upload = UploadId(rand::random());
         let lease = Lease::new(&app, &job.image, upload, job.declared.unwrap_or(0));
-        app.data.live.lock().insert(upload);
+        let live = (lease.id, lease.lost.clone());
+        app.data.live.lock().insert(upload, live);
         Self {
             app,
             job,
