@@ -5,7 +5,10 @@ use std::{
     io::{self, ErrorKind, Write as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
 };
+
+use parking_lot::Mutex;
 
 use crate::{
     errors::Error,
@@ -19,6 +22,9 @@ const TEMPORARY: &str = "tmp-";
 pub struct Manifests {
     dir: PathBuf,
     next_temporary: AtomicU64,
+    /// Held where a body takes its name or loses it, so that none is removed as old that has just
+    /// been written again.
+    naming: Mutex<()>,
 }
 
 impl Manifests {
@@ -40,6 +46,7 @@ impl Manifests {
         Ok(Self {
             dir,
             next_temporary,
+            naming: Mutex::default(),
         })
     }
 
@@ -63,15 +70,76 @@ impl Manifests {
         }
     }
 
-    /// Removes a body; a missing one is no error. Blocks.
-    pub fn remove(&self, name: ManifestName) -> Result<(), Error> {
-        let (shelf, file) = self.place(name);
-        let removed = fs::remove_file(shelf.join(file)).and_then(|()| sync_dir(&shelf));
-        match removed {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(Error::disk("manifest", &error))
+    /// Names after `after` in their order, at most `limit`, each with the time since its body was
+    /// last put. Files that are none of ours are left out. Blocks.
+    pub fn list(
+        &self,
+        after: Option<ManifestName>,
+        limit: usize,
+    ) -> Result<Vec<(ManifestName, Duration)>, Error> {
+        let list = || {
+            let mut found = Vec::new();
+            let first = after.map_or(0, |name| name.0[0]);
+            for shelf in first..=u8::MAX {
+                let mut names = self.shelf_names(shelf)?;
+                names.retain(|name| after.is_none_or(|after| *name > after));
+                names.sort_unstable();
+                for name in names {
+                    if found.len() == limit {
+                        return Ok(found);
+                    }
+                    found.extend(self.age(name)?.map(|age| (name, age)));
+                }
             }
-            _ => Ok(()),
+            Ok(found)
+        };
+        list().map_err(|error| Error::disk("manifests", &error))
+    }
+
+    /// Removes a body that was last put at least `age` ago; says whether. Blocks.
+    pub fn remove_older(&self, name: ManifestName, age: Duration) -> Result<bool, Error> {
+        let (shelf, file) = self.place(name);
+        let remove = || {
+            let naming = self.naming.lock();
+            if self.age(name)?.is_none_or(|found| found < age) {
+                return Ok(false);
+            }
+            fs::remove_file(shelf.join(file))?;
+            drop(naming);
+            // Not durable at once is no harm: it is removed again.
+            Ok(true)
+        };
+        remove().map_err(|error| Error::disk("manifest", &error))
+    }
+
+    fn shelf_names(&self, shelf: u8) -> io::Result<Vec<ManifestName>> {
+        let entries = match fs::read_dir(self.dir.join(format!("{shelf:02x}"))) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let name = name.to_str().and_then(|name| {
+                let lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
+                lower.then(|| blake3::Hash::from_hex(name).ok()).flatten()
+            });
+            names.extend(name.map(|hash| ManifestName(*hash.as_bytes())));
+        }
+        names.retain(|name| name.0[0] == shelf);
+        Ok(names)
+    }
+
+    /// Time since the body was put; `None`: it is not held.
+    fn age(&self, name: ManifestName) -> io::Result<Option<Duration>> {
+        let (shelf, file) = self.place(name);
+        match fs::metadata(shelf.join(file)).and_then(|found| found.modified()) {
+            Ok(put) => Ok(Some(
+                SystemTime::now().duration_since(put).unwrap_or_default(),
+            )),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -88,7 +156,9 @@ impl Manifests {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
+            let naming = self.naming.lock();
             fs::rename(&temporary, shelf.join(file))?;
+            drop(naming);
             sync_dir(&shelf)?;
             // The shelf's own name; also when another call made it and has not synced yet.
             sync_dir(&self.dir)
@@ -129,9 +199,48 @@ mod tests {
         drop(manifests);
         let manifests = Manifests::open(dir.path().join("manifests")).unwrap();
         assert_eq!(manifests.get(name).unwrap(), Some(one));
-        manifests.remove(name).unwrap();
+        assert!(manifests.remove_older(name, Duration::ZERO).unwrap());
         assert_eq!(manifests.get(name).unwrap(), None);
-        manifests.remove(name).unwrap();
+        assert!(!manifests.remove_older(name, Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn bodies_are_listed_in_pages_and_removed_only_when_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifests = Manifests::open(dir.path().to_owned()).unwrap();
+        let mut names: Vec<_> = (0..100_u32)
+            .map(|number| manifests.put(&manifest(&number.to_le_bytes())).unwrap())
+            .collect();
+        names.sort_unstable();
+        let shelf = dir.path().join(&format!("{:?}", names[0])[..2]);
+        fs::write(shelf.join("notes.txt"), "not ours").unwrap();
+        let mut listed = Vec::new();
+        loop {
+            let page = manifests.list(listed.last().copied(), 16).unwrap();
+            assert!(page.len() <= 16);
+            if page.is_empty() {
+                break;
+            }
+            listed.extend(page.iter().map(|(name, _)| *name));
+        }
+        assert_eq!(listed, names);
+        // One was put an hour ago, and then put again.
+        let hour = Duration::from_secs(3600);
+        let old = SystemTime::now() - hour;
+        let again = manifest(&7_u32.to_le_bytes());
+        let (shelf, file) = manifests.place(manifests.put(&again).unwrap());
+        let file = File::options().write(true).open(shelf.join(file)).unwrap();
+        file.set_modified(old).unwrap();
+        let (name, _) = again.encode();
+        let found = manifests.list(None, 1000).unwrap();
+        let aged: Vec<_> = found.iter().filter(|(_, age)| *age >= hour).collect();
+        assert_eq!(
+            aged.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+            [name]
+        );
+        manifests.put(&again).unwrap();
+        assert!(!manifests.remove_older(name, hour).unwrap());
+        assert_eq!(manifests.get(name).unwrap(), Some(again));
     }
 
     #[test]

@@ -251,7 +251,16 @@ impl From<Broken> for ApiError {
 
 impl From<ManifestError> for ApiError {
     fn from(error: ManifestError) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        match error {
+            ManifestError::Lost | ManifestError::Busy => Self::unavailable(error.to_string()),
+            ManifestError::Missing
+            | ManifestError::Damaged
+            | ManifestError::Mismatch
+            | ManifestError::Cache(_)
+            | ManifestError::Task(_) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+            }
+        }
     }
 }
 

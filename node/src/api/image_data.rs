@@ -155,7 +155,7 @@ pub async fn download(
     let known = app
         .data
         .manifests
-        .get(reference, &app.manifests)
+        .of(reference, &image, &app)
         .await
         .inspect_err(|error| tracing::error!(image.id = %image.id, %error, "no manifest"))?;
     answer(&app, &image, known, &prefer, &request).await

@@ -261,6 +261,18 @@ pub struct CacheConfig {
     /// How long pages that were seen in memory are taken to be there still.
     #[serde(with = "values::duration")]
     pub residency_interval: Duration,
+    /// Chunks of a download that are fetched beyond the one that is needed next.
+    pub read_ahead: usize,
+    /// Bytes of decoded manifests in memory.
+    #[serde(with = "values::size")]
+    pub manifest_memory: u64,
+    /// Lost manifests that are computed from the data at once.
+    pub manifest_rebuilds: usize,
+    /// Those that run, wait, or failed lately.
+    pub manifest_rebuild_queue: usize,
+    /// After one failed it is not tried again for so long.
+    #[serde(with = "values::duration")]
+    pub manifest_rebuild_pause: Duration,
 }
 
 impl Default for CacheConfig {
@@ -273,6 +285,11 @@ impl Default for CacheConfig {
             max_fills: 16,
             audit_interval: Duration::from_secs(600),
             residency_interval: Duration::from_millis(100),
+            read_ahead: 3,
+            manifest_memory: 64 << 20,
+            manifest_rebuilds: 2,
+            manifest_rebuild_queue: 64,
+            manifest_rebuild_pause: Duration::from_secs(60),
         }
     }
 }

@@ -267,6 +267,12 @@ impl Config {
         let at_least = [
             ("admin.connections", self.admin.connections, 1),
             ("cache.max_fills", self.cache.max_fills, 1),
+            ("cache.manifest_rebuilds", self.cache.manifest_rebuilds, 1),
+            (
+                "cache.manifest_rebuild_queue",
+                self.cache.manifest_rebuild_queue,
+                1,
+            ),
             ("limits.api_limit_max", limits.api_limit_max, 1),
             ("limits.limit_param_default", limits.limit_param_default, 1),
             (

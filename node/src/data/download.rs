@@ -28,9 +28,6 @@ use super::{
 };
 use crate::app::App;
 
-/// Chunks fetched beyond the one that is needed next.
-pub const READ_AHEAD: usize = 3;
-
 /// Where the chunks of one download came from, for the log.
 #[derive(Debug, Default)]
 pub struct ChunkUse {
@@ -164,7 +161,7 @@ impl ChunkBody {
         for chunk in self.queue.iter_mut().skip(1) {
             drop(poll_chunk(chunk, cx));
         }
-        while self.next < self.end && self.queue.len() <= READ_AHEAD {
+        while self.next < self.end && self.queue.len() <= self.app.config.cache.read_ahead {
             let mut chunk = self.chunk(self.next);
             self.next += 1;
             drop(poll_chunk(&mut chunk, cx));

@@ -1,20 +1,18 @@
 //! Decoded manifests in memory, so that a ranged read does not read and prove the manifest of its
-//! image again: bounded by the chunks they list, the least recently used go first.
+//! image again: bounded in bytes (`[cache] manifest_memory`), the least recently used go first.
 
 use std::{collections::HashMap, sync::Arc};
 
-use glimpse_cache::{CHUNK_SIZE, Manifest, ManifestName, Manifests};
+use glimpse_cache::{CHUNK_SIZE, ChunkName, Manifest, ManifestName, Manifests};
 use glimpse_registry::image::ManifestRef;
 use http::HeaderValue;
 use parking_lot::Mutex;
 
-use super::hashes::hex;
+use super::{hashes::hex, rebuild::Rebuilds};
+use crate::config::CacheConfig;
 
-/// Chunks listed by all manifests in the cache at most: about 64 MiB of names, 2 TiB of images.
-const MAX_CHUNKS: u64 = 2 << 20;
-
-/// Manifests in the cache at most, however short.
-const MAX_MANIFESTS: usize = 64 << 10;
+/// About what a manifest takes beside the names of its chunks, bytes.
+const OVERHEAD: u64 = 512;
 
 /// A manifest, ready for answers.
 #[derive(Debug)]
@@ -34,24 +32,43 @@ pub enum ManifestError {
     /// The record and the body disagree.
     #[error("the manifest does not describe the image")]
     Mismatch,
-    /// It cannot be read or proved.
+    /// Its body is not what its name says.
+    #[error("the manifest of the image is damaged")]
+    Damaged,
+    /// It cannot be computed from the data again: no store gives data that agrees with the record.
+    #[error("the manifest of the image is lost, and no store has the data that it is made from")]
+    Lost,
+    /// Too many manifests are being computed from the data.
+    #[error("the manifest of the image is lost, and others are made anew first")]
+    Busy,
+    /// It cannot be read.
     #[error(transparent)]
-    Cache(#[from] glimpse_cache::Error),
+    Cache(glimpse_cache::Error),
     /// The task that read it died.
     #[error("reading the manifest failed: {0}")]
     Task(String),
 }
 
-/// The cache.
-#[derive(Default)]
-pub struct ManifestCache {
-    inner: Mutex<Inner>,
+impl From<glimpse_cache::Error> for ManifestError {
+    fn from(error: glimpse_cache::Error) -> Self {
+        if error == glimpse_cache::Error::BadManifest {
+            return Self::Damaged;
+        }
+        Self::Cache(error)
+    }
 }
 
-#[derive(Default)]
+/// The cache.
+pub struct ManifestCache {
+    inner: Mutex<Inner>,
+    pub(super) rebuilds: Rebuilds,
+}
+
 struct Inner {
     entries: HashMap<[u8; 32], Entry>,
-    chunks: u64,
+    /// Bytes, about; one manifest that is larger by itself is held all the same.
+    bound: u64,
+    bytes: u64,
     clock: u64,
 }
 
@@ -61,6 +78,20 @@ struct Entry {
 }
 
 impl ManifestCache {
+    /// An empty one.
+    pub fn new(config: &CacheConfig) -> Self {
+        let inner = Inner {
+            entries: HashMap::new(),
+            bound: config.manifest_memory,
+            bytes: 0,
+            clock: 0,
+        };
+        Self {
+            inner: Mutex::new(inner),
+            rebuilds: Rebuilds::new(config),
+        }
+    }
+
     /// The manifest of the image, from memory or from its body, which is read off the async threads.
     pub async fn get(
         &self,
@@ -117,17 +148,19 @@ impl Inner {
     }
 
     fn insert(&mut self, name: [u8; 32], known: Arc<Known>) {
-        let chunks = |known: &Known| u64::from(known.manifest.chunk_count());
+        let bytes = |known: &Known| {
+            OVERHEAD + u64::from(known.manifest.chunk_count()) * size_of::<ChunkName>() as u64
+        };
         self.clock += 1;
         let entry = Entry {
             used: self.clock,
             known,
         };
-        self.chunks += chunks(&entry.known);
+        self.bytes += bytes(&entry.known);
         if let Some(old) = self.entries.insert(name, entry) {
-            self.chunks -= chunks(&old.known);
+            self.bytes -= bytes(&old.known);
         }
-        if self.chunks <= MAX_CHUNKS && self.entries.len() <= MAX_MANIFESTS {
+        if self.bytes <= self.bound {
             return;
         }
         // Rare and over a bounded map: drop the older half by use, or as much as is needed.
@@ -139,12 +172,46 @@ impl Inner {
         by_use.sort_unstable();
         let newest = by_use.len().saturating_sub(1);
         for (_, name) in by_use.iter().take(newest) {
-            if self.chunks <= MAX_CHUNKS / 2 && self.entries.len() <= MAX_MANIFESTS / 2 {
+            if self.bytes <= self.bound / 2 {
                 break;
             }
             if let Some(old) = self.entries.remove(name) {
-                self.chunks -= chunks(&old.known);
+                self.bytes -= bytes(&old.known);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use glimpse_cache::ManifestBuilder;
+
+    use super::*;
+
+    #[test]
+    fn the_memory_for_manifests_is_bounded_and_the_latest_is_always_held() {
+        let config = CacheConfig {
+            manifest_memory: 4000,
+            ..CacheConfig::default()
+        };
+        let cache = ManifestCache::new(&config);
+        let manifest = |chunks: u32| {
+            let mut builder = ManifestBuilder::new();
+            builder.update(&vec![1; (chunks * CHUNK_SIZE) as usize]);
+            builder.finish()
+        };
+        for number in 0..100 {
+            cache.insert(ManifestName([number; 32]), manifest(1));
+            let mut inner = cache.inner.lock();
+            assert!(inner.bytes <= 4000);
+            assert!(inner.get(&[number; 32]).is_some());
+        }
+        let held = cache.inner.lock().entries.len();
+        assert!((3..=7).contains(&held), "{held}");
+        // One that is larger than the bound is alone.
+        cache.insert(ManifestName([200; 32]), manifest(120));
+        let inner = cache.inner.lock();
+        let counted = OVERHEAD + 120 * 32;
+        assert_eq!((inner.entries.len(), inner.bytes), (1, counted));
     }
 }

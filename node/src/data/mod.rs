@@ -3,13 +3,14 @@
 //! `upload` runs one upload from the first byte to the outcome and owns its clean-up; `pipeline`
 //! moves the bytes past inspector, hashes and store within a bounded window; `hashes` computes.
 //! `download` turns a manifest and a range into a body; `source` is where missing chunks come from;
-//! `manifests` keeps decoded manifests in memory.
+//! `manifests` keeps decoded manifests in memory; `rebuild` makes a lost one from the data.
 
 pub mod download;
 pub mod hashes;
 pub mod manifests;
 pub mod objects;
 pub mod pipeline;
+mod rebuild;
 pub mod source;
 pub mod upload;
 
@@ -27,11 +28,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::config::CacheConfig;
+
 /// Leftovers that wait for the reaper at most.
 const MAX_LEFTOVERS: usize = 1024;
 
 /// What image data in motion shares in one node.
-#[derive(Default)]
 pub struct DataState {
     /// Decoded manifests.
     pub manifests: manifests::ManifestCache,
@@ -50,8 +52,15 @@ pub struct DataState {
 
 impl DataState {
     /// Nothing in motion yet.
-    pub fn new(_: &crate::config::CacheConfig) -> Self {
-        Self::default()
+    pub fn new(config: &CacheConfig) -> Self {
+        Self {
+            manifests: manifests::ManifestCache::new(config),
+            counters: Counters::default(),
+            reaper_wake: Notify::default(),
+            leftovers: Mutex::default(),
+            live: Mutex::default(),
+            tasks: TaskTracker::default(),
+        }
     }
 
     /// Tells the reaper of an object that kept an upload out. Past [`MAX_LEFTOVERS`] they wait for

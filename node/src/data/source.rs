@@ -49,6 +49,13 @@ impl Locations {
         Self { list }
     }
 
+    /// Each one: the store's name, the store, the URL.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn Store>, &str)> {
+        self.list
+            .iter()
+            .map(|(name, store, url)| (name.as_str(), store, url.as_str()))
+    }
+
     /// Whether no store that is configured here has the data.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

@@ -1,6 +1,7 @@
 //! Tests of the data paths.
 
 mod faults;
+mod manifests;
 mod pipeline;
 mod reaper;
 mod rig;

@@ -1,0 +1,246 @@
+//! A manifest that was lost or damaged is computed again from the data.
+//!
+//! What a store holds is believed only if all agrees with the record: the length, the MD5, the
+//! configured hash, and the name of the manifest that comes out, which by itself already proves
+//! every chunk. One pass over the data serves all who wait for the manifest, and goes on when they
+//! leave. So many passes run at once, so many wait, and one that failed is not tried again at once
+//! (`[cache] manifest_rebuilds`, `manifest_rebuild_queue`, `manifest_rebuild_pause`).
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::StreamExt;
+use glimpse_cache::{Manifest, ManifestName};
+use glimpse_registry::image::{Image, ManifestRef};
+use glimpse_store::Store;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
+
+use super::{
+    hashes::{Algorithm, Digests, Hashers},
+    manifests::{Known, ManifestCache, ManifestError},
+    pipeline::{Piece, WINDOW},
+    source::Locations,
+};
+use crate::{app::App, config::CacheConfig};
+
+type Outcome = Option<Result<Arc<Known>, ManifestError>>;
+
+/// Passes over data that run, wait, or failed lately.
+pub(super) struct Rebuilds {
+    permits: Semaphore,
+    table: Mutex<HashMap<[u8; 32], Rebuild>>,
+}
+
+struct Rebuild {
+    outcome: watch::Receiver<Outcome>,
+    /// When it failed.
+    failed: Option<Instant>,
+}
+
+impl Rebuilds {
+    pub(super) fn new(config: &CacheConfig) -> Self {
+        Self {
+            permits: Semaphore::new(config.manifest_rebuilds.min(Semaphore::MAX_PERMITS)),
+            table: Mutex::default(),
+        }
+    }
+
+    /// Joins the pass for this manifest, or begins it.
+    fn join(
+        &self,
+        app: &Arc<App>,
+        image: &Arc<Image>,
+        reference: ManifestRef,
+    ) -> Result<watch::Receiver<Outcome>, ManifestError> {
+        let CacheConfig {
+            manifest_rebuild_queue: most,
+            manifest_rebuild_pause: pause,
+            ..
+        } = app.config.cache;
+        let mut table = self.table.lock();
+        let rests = |failed: Instant| failed.elapsed() < pause;
+        if let Some(rebuild) = table.get(&reference.name)
+            && rebuild.failed.is_none_or(rests)
+        {
+            return Ok(rebuild.outcome.clone());
+        }
+        table.retain(|_, rebuild| rebuild.failed.is_none_or(rests));
+        if table.len() >= most {
+            // Failures are remembered as far as there is room.
+            table.retain(|_, rebuild| rebuild.failed.is_none());
+            if table.len() >= most {
+                return Err(ManifestError::Busy);
+            }
+        }
+        let (sender, outcome) = watch::channel(None);
+        let rebuild = Rebuild {
+            outcome: outcome.clone(),
+            failed: None,
+        };
+        table.insert(reference.name, rebuild);
+        let (app, image) = (Arc::clone(app), Arc::clone(image));
+        tokio::spawn(async move {
+            // Ended as a failure even if the pass panics.
+            let done = Done {
+                app: &app,
+                name: reference.name,
+            };
+            let result = rebuild_from_data(&app, &image, reference).await;
+            if result.is_ok() {
+                done.forget();
+            }
+            drop(sender.send(Some(result)));
+        });
+        Ok(outcome)
+    }
+}
+
+/// Marks a pass as failed when dropped.
+struct Done<'a> {
+    app: &'a App,
+    name: [u8; 32],
+}
+
+impl Done<'_> {
+    fn forget(&self) {
+        let rebuilds = &self.app.data.manifests.rebuilds;
+        rebuilds.table.lock().remove(&self.name);
+    }
+}
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        let rebuilds = &self.app.data.manifests.rebuilds;
+        if let Some(rebuild) = rebuilds.table.lock().get_mut(&self.name) {
+            rebuild.failed = Some(Instant::now());
+        }
+    }
+}
+
+impl ManifestCache {
+    /// The manifest of the image: from memory, from its body, or else computed from the data.
+    pub async fn of(
+        &self,
+        reference: &ManifestRef,
+        image: &Arc<Image>,
+        app: &Arc<App>,
+    ) -> Result<Arc<Known>, ManifestError> {
+        match self.get(reference, &app.manifests).await {
+            Err(ManifestError::Missing | ManifestError::Damaged) => {}
+            other => return other,
+        }
+        let mut outcome = self.rebuilds.join(app, image, *reference)?;
+        let ended = outcome.wait_for(Option::is_some).await;
+        match ended.as_deref() {
+            Ok(Some(result)) => result.clone(),
+            Ok(None) | Err(_) => Err(ManifestError::Task("the pass over the data died".into())),
+        }
+    }
+}
+
+async fn rebuild_from_data(
+    app: &App,
+    image: &Image,
+    reference: ManifestRef,
+) -> Result<Arc<Known>, ManifestError> {
+    let manifests = &app.data.manifests;
+    let permit = manifests.rebuilds.permits.acquire().await;
+    tracing::warn!(
+        image.id = %image.id,
+        bytes = reference.length,
+        "the manifest is lost or damaged; computing it from the data"
+    );
+    let locations = Locations::of(image, &app.stores, &[]);
+    for (store_name, store, url) in locations.iter() {
+        let failure = match read_whole(store.as_ref(), url, image, reference.length).await {
+            Ok(digests) => match agreed(image, reference, digests) {
+                Some(manifest) => {
+                    drop(permit);
+                    keep(app, image, &manifest).await;
+                    return Ok(manifests.insert(ManifestName(reference.name), manifest));
+                }
+                None => "the data is not the image's".to_owned(),
+            },
+            Err(failure) => failure,
+        };
+        tracing::error!(image.id = %image.id, store = store_name, failure, "no manifest from this location");
+    }
+    Err(ManifestError::Lost)
+}
+
+/// Hashes an object as an upload is hashed.
+async fn read_whole(
+    store: &dyn Store,
+    url: &str,
+    image: &Image,
+    length: u64,
+) -> Result<Digests, String> {
+    let size = store.stat(url).await.map_err(|e| e.to_string())?.size;
+    if size != length {
+        return Err(format!("{size} bytes instead of {length}"));
+    }
+    let hashers = Hashers::start(algorithm(image)).map_err(|e| e.to_string())?;
+    let window = Arc::new(Semaphore::new(WINDOW));
+    if length > 0 {
+        let mut stream = store.get(url, 0..length).await.map_err(|e| e.to_string())?;
+        while let Some(bytes) = stream.next().await {
+            let bytes = bytes.map_err(|e| e.to_string())?;
+            let share = u32::try_from(bytes.len().min(WINDOW)).unwrap_or(u32::MAX);
+            let share = Arc::clone(&window)
+                .acquire_many_owned(share)
+                .await
+                .map_err(|e| e.to_string())?;
+            let piece = Piece {
+                bytes,
+                share: Some(Arc::new(share)),
+            };
+            hashers.update(&piece).await.map_err(|e| e.to_string())?;
+        }
+    }
+    hashers.finish().await.map_err(|e| e.to_string())
+}
+
+/// The hash to compute: the record's, or MD5 once more where it has none that is known.
+fn algorithm(image: &Image) -> Algorithm {
+    let named = image.os_hash_algo.as_deref();
+    named.and_then(Algorithm::parse).unwrap_or(Algorithm::Md5)
+}
+
+/// The manifest, if the data is the image's in every respect.
+fn agreed(image: &Image, reference: ManifestRef, digests: Digests) -> Option<Manifest> {
+    let Digests {
+        md5,
+        hash,
+        manifest,
+    } = digests;
+    let same = |recorded: &Option<String>, found: &str| {
+        recorded
+            .as_deref()
+            .is_none_or(|recorded| recorded.eq_ignore_ascii_case(found))
+    };
+    let hash_known = image.os_hash_algo.as_deref() == Some(algorithm(image).as_str());
+    let (name, _) = manifest.encode();
+    let agrees = name.0 == reference.name
+        && manifest.length() == reference.length
+        && same(&image.checksum, &md5)
+        && (!hash_known || same(&image.os_hash_value, &hash));
+    agrees.then_some(manifest)
+}
+
+/// Keeps the body for the next start; one that cannot be kept serves from memory.
+async fn keep(app: &App, image: &Image, manifest: &Manifest) {
+    let (bodies, manifest) = (Arc::clone(&app.manifests), manifest.clone());
+    let kept = tokio::task::spawn_blocking(move || bodies.put(&manifest)).await;
+    let failure = match kept {
+        Ok(Ok(_)) => {
+            tracing::info!(image.id = %image.id, "the manifest is there again");
+            return;
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    tracing::error!(image.id = %image.id, failure, "the manifest could not be kept");
+}

@@ -1,0 +1,130 @@
+//! Manifests whose bodies are lost or damaged.
+
+use std::{ops::Range, path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use glimpse_registry::image::ImageId;
+use glimpse_store::{Capabilities, Listed, Result, Stat, Store, Write};
+use parking_lot::Mutex;
+
+use super::rig::{MIB, Rig, bytes, random, refused};
+
+/// Counts the reads of whole objects.
+struct Counted {
+    store: Arc<dyn Store>,
+    whole: Arc<Mutex<u32>>,
+    length: u64,
+}
+
+#[async_trait]
+impl Store for Counted {
+    fn kind(&self) -> &'static str {
+        "counted"
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+    fn url(&self, key: &str) -> Result<String> {
+        self.store.url(key)
+    }
+    async fn put(&self, key: &str, size: Option<u64>) -> Result<Box<dyn Write>> {
+        self.store.put(key, size).await
+    }
+    async fn get(&self, url: &str, range: Range<u64>) -> Result<BoxStream<'static, Result<Bytes>>> {
+        if range == (0..self.length) {
+            *self.whole.lock() += 1;
+        }
+        self.store.get(url, range).await
+    }
+    async fn stat(&self, url: &str) -> Result<Stat> {
+        self.store.stat(url).await
+    }
+    async fn delete(&self, url: &str) -> Result<()> {
+        self.store.delete(url).await
+    }
+    async fn list(&self) -> Result<BoxStream<'static, Result<Listed>>> {
+        self.store.list().await
+    }
+    async fn remove_unfinished(&self) -> Result<u64> {
+        self.store.remove_unfinished().await
+    }
+}
+
+const LENGTH: usize = 5 * MIB + 77;
+
+/// A node that has just started, with one image, and how often the whole image was read.
+async fn started() -> (Rig, ImageId, Bytes, Arc<Mutex<u32>>) {
+    let rig = Rig::new();
+    let id = rig.image().await;
+    let data = random(3, LENGTH);
+    rig.put(id, data.clone()).await.unwrap();
+    let whole = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&whole);
+    let rig = rig
+        .restart_over(|store| {
+            Arc::new(Counted {
+                store,
+                whole: counted,
+                length: LENGTH as u64,
+            })
+        })
+        .await;
+    (rig, id, data, whole)
+}
+
+/// The one body that is held.
+fn body(rig: &Rig) -> PathBuf {
+    let shelves = std::fs::read_dir(rig.dir.path().join("manifests")).unwrap();
+    let mut files: Vec<_> = shelves
+        .flat_map(|shelf| std::fs::read_dir(shelf.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .collect();
+    assert_eq!(files.len(), 1);
+    files.pop().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_or_damaged_manifest_is_made_anew_from_the_data_once_for_all_readers() {
+    for damage in ["removed", "flipped", "cut", "emptied"] {
+        let (rig, id, data, whole) = started().await;
+        let path = body(&rig);
+        let sound = std::fs::read(&path).unwrap();
+        match damage {
+            "removed" => std::fs::remove_file(&path).unwrap(),
+            "flipped" => {
+                let mut bad = sound.clone();
+                bad[sound.len() / 2] ^= 4;
+                std::fs::write(&path, bad).unwrap();
+            }
+            "cut" => std::fs::write(&path, &sound[..sound.len() - 1]).unwrap(),
+            _ => std::fs::write(&path, "").unwrap(),
+        }
+        let reads: Vec<_> = (0..6).map(|_| rig.get(id, &[])).collect();
+        for response in futures_util::future::join_all(reads).await {
+            let response = response.unwrap_or_else(|error| panic!("{damage}: {error:?}"));
+            assert_eq!(response.status(), 200, "{damage}");
+            assert!(bytes(response).await == data, "{damage}");
+        }
+        assert_eq!(*whole.lock(), 1, "{damage}");
+        assert_eq!(std::fs::read(&path).unwrap(), sound, "{damage}: not kept");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_manifest_is_made_from_data_that_is_not_the_images() {
+    let (rig, id, _, whole) = started().await;
+    std::fs::remove_file(body(&rig)).unwrap();
+    let object = rig.files().pop().unwrap();
+    let mut content = std::fs::read(&object).unwrap();
+    content[17] ^= 1;
+    std::fs::write(&object, &content).unwrap();
+    // Not even for the parts that are sound, and not a pass over the data for each request.
+    for _ in 0..3 {
+        let (status, text) = refused(rig.get(id, &[("range", "bytes=4194304-")]).await);
+        assert_eq!(status, 503, "{text}");
+    }
+    assert_eq!(*whole.lock(), 1);
+    assert!(rig.app.manifests.list(None, 10).unwrap().is_empty());
+}
