@@ -73,7 +73,7 @@ struct Accepted {
     image: Arc<Image>,
     store: NamedStore,
     declared: Option<u64>,
-    slot: tokio::sync::OwnedSemaphorePermit,
+    slot: upload::Slot,
 }
 
 /// Every check that needs no byte of the body, in the order of image-api 1.4.
@@ -106,12 +106,13 @@ async fn accept_upload(
     if declared.is_some_and(|size| size > cap) {
         return Err(Broken::TooLarge { cap }.into());
     }
-    let slot = Arc::clone(&app.upload_slots)
-        .try_acquire_owned()
-        .map_err(|_| {
-            app.metrics.refuse_upload("slots");
-            ApiError::busy("uploads")
-        })?;
+    let slot = upload::Slot::take(app, context.project_id.as_deref()).map_err(|taken| {
+        app.metrics.refuse_upload("slots");
+        ApiError::busy(match taken {
+            upload::Taken::Node => "uploads",
+            upload::Taken::Project => "uploads of the project",
+        })
+    })?;
     Ok(Accepted {
         image,
         store,

@@ -339,11 +339,25 @@ pub struct Limits {
     pub json_timeout: Duration,
     /// Uploads at once.
     pub concurrent_uploads: usize,
+    /// Uploads of one project at once; 0: only the bound on all.
+    pub concurrent_uploads_per_project: usize,
     /// Downloads at once.
     pub concurrent_downloads: usize,
     /// An upload that brings no byte for so long is cut.
     #[serde(with = "values::duration")]
     pub upload_idle_timeout: Duration,
+    /// Bytes per second that an upload must bring, averaged over `upload_idle_timeout`; 0: any.
+    #[serde(with = "values::size")]
+    pub upload_min_rate: u64,
+    /// Bytes of one upload in memory, between client and store.
+    #[serde(with = "values::size")]
+    pub upload_window: usize,
+    /// Bytes of a refused upload that are still read, so that the client sees the answer,
+    #[serde(with = "values::size")]
+    pub upload_drain_size: u64,
+    /// and for how long.
+    #[serde(with = "values::duration")]
+    pub upload_drain_timeout: Duration,
     /// An upload's lease, renewed by thirds.
     #[serde(with = "values::duration")]
     pub upload_lease: Duration,
@@ -388,8 +402,13 @@ impl Default for Limits {
             json_body_bytes: 1 << 20,
             json_timeout: Duration::from_secs(30),
             concurrent_uploads: 64,
+            concurrent_uploads_per_project: 32,
             concurrent_downloads: 1024,
             upload_idle_timeout: Duration::from_secs(60),
+            upload_min_rate: 1 << 10,
+            upload_window: crate::data::pipeline::WINDOW,
+            upload_drain_size: 64 << 20,
+            upload_drain_timeout: Duration::from_secs(5),
             upload_lease: Duration::from_secs(300),
             reserve_step: 64 << 20,
             connections: 4096,

@@ -298,6 +298,7 @@ impl Config {
                 limits.concurrent_downloads,
                 1,
             ),
+            ("limits.upload_window", limits.upload_window, 256 << 10),
             ("limits.connections", limits.connections, 1),
             // hyper's least buffer.
             ("limits.header_size", limits.header_bytes, 8 << 10),

@@ -46,6 +46,8 @@ pub struct DataState {
     /// Uploads that a task of this process owns, to which image, and what tells the task that the
     /// image is gone; the reaper leaves them alone.
     live: Mutex<HashMap<UploadId, (ImageId, CancellationToken)>>,
+    /// Upload slots taken by each project.
+    projects: upload::Projects,
     /// The tasks of uploads: they finish their clean-up even when the client is gone.
     tasks: TaskTracker,
 }
@@ -59,6 +61,7 @@ impl DataState {
             reaper_wake: Notify::default(),
             leftovers: Mutex::default(),
             live: Mutex::default(),
+            projects: upload::Projects::default(),
             tasks: TaskTracker::default(),
         }
     }

@@ -1,26 +1,29 @@
 //! The bytes of one upload on their way: body → inspector → hashes and store, side by side.
 //!
-//! What is under way (read, but not yet hashed and stored) is bounded in bytes by [`WINDOW`]; the
+//! What is under way (read, but not yet hashed and stored) is bounded in bytes by a window; the
 //! slowest consumer holds the client back through TCP. Nothing is committed here: the writer comes
 //! back unfinished, or is aborted.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use glimpse_store::{StoreError, Write};
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::hashes::{Algorithm, Digests, Hashers};
 use crate::format::{Inspector, Refused, Verdict};
 
-/// Bytes of one upload under way at most.
+/// Bytes of one upload under way at most, where `limits.upload_window` says nothing else.
 pub const WINDOW: usize = 4 << 20;
 
-/// Small frames are joined up to this size, for the sake of the store's system calls; frames of
-/// half of it pass as they are, without a copy.
+/// Small frames are joined up to this size, for the sake of the threads' queues; frames of half of
+/// it pass as they are, without a copy. No key: larger ones bring nothing, and leave the caches.
 pub const PIECE: usize = 256 << 10;
 
 /// A run of image data with its share of the window, which is free again when the last clone is
@@ -42,6 +45,10 @@ pub struct Bounds {
     pub cap: u64,
     /// `limits.upload_idle_timeout`
     pub idle: Duration,
+    /// `limits.upload_min_rate`
+    pub min_rate: u64,
+    /// `limits.upload_window`
+    pub window: usize,
     /// `api.hashing_algorithm`
     pub algorithm: Algorithm,
 }
@@ -61,6 +68,24 @@ pub struct Received {
     pub verdict: Verdict,
     /// Hashes and chunk names.
     pub digests: Digests,
+}
+
+/// A client that holds an upload up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TooSlow {
+    /// `limits.upload_idle_timeout`
+    #[error("no data arrived for {0:?}")]
+    Silent(Duration),
+    /// `limits.upload_min_rate`
+    #[error("only {bytes} bytes arrived within {time:?}; at least {min_rate} in a second must")]
+    Drip {
+        /// That came,
+        bytes: u64,
+        /// in this time.
+        time: Duration,
+        /// Bytes per second.
+        min_rate: u64,
+    },
 }
 
 /// Why the data did not arrive whole, or must not be kept.
@@ -93,9 +118,9 @@ pub enum Broken {
         /// As the connection says.
         cause: String,
     },
-    /// Nothing came for too long: 408.
-    #[error("no data arrived for {0:?}")]
-    Idle(Duration),
+    /// Nothing came for too long, or too little: 408.
+    #[error(transparent)]
+    Idle(#[from] TooSlow),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -127,11 +152,14 @@ where
 {
     let hashers = Hashers::start(bounds.algorithm)
         .map_err(|error| Broken::Fault(format!("cannot start hash threads: {error}")))?;
-    let (pieces, mut queue) = mpsc::channel::<Piece>(WINDOW / PIECE);
+    let (pieces, mut queue) = mpsc::channel::<Piece>((bounds.window / PIECE).max(1));
     let mut store_error = None;
 
     let writing = async {
         while let Some(piece) = queue.recv().await {
+            if lost.is_cancelled() {
+                break;
+            }
             if let Err(error) = writer.write(piece.bytes).await {
                 store_error = Some(error);
                 // Closes the queue, which ends the reading.
@@ -140,22 +168,29 @@ where
         }
         drop(queue);
     };
-    let reading = async {
+    // Also while it waits for the store or the registry.
+    let reading = lost.run_until_cancelled(async {
+        let window = bounds.window.clamp(1, u32::MAX as usize);
         let mut out = Out {
-            window: Arc::new(Semaphore::new(WINDOW)),
+            window: Arc::new(Semaphore::new(window)),
+            size: window,
             joined: BytesMut::new(),
             hashers,
             pieces,
         };
-        let size = intake(body, &mut inspector, bounds, room, lost, &mut out).await?;
+        let size = intake(body, &mut inspector, bounds, room, &mut out).await?;
         out.flush().await?;
         Ok::<_, Broken>((size, out.hashers))
-    };
+    });
     let (read, ()) = tokio::join!(reading, writing);
+    // First, since the one may have failed because the other has ended for this.
+    if lost.is_cancelled() {
+        return Err(Broken::Lost);
+    }
     if let Some(error) = store_error {
         return Err(error.into());
     }
-    let (size, hashers) = read?;
+    let (size, hashers) = read.unwrap_or(Err(Broken::Lost))?;
     let verdict = inspector.finish()?;
     let digests = hashers
         .finish()
@@ -174,7 +209,6 @@ async fn intake<B>(
     inspector: &mut Inspector,
     bounds: Bounds,
     room: &impl Room,
-    lost: &CancellationToken,
     out: &mut Out,
 ) -> Result<u64, Broken>
 where
@@ -182,15 +216,13 @@ where
     B::Error: std::fmt::Display,
 {
     let mut received = 0u64;
-    let mut lost = pin!(lost.cancelled());
+    let mut pace = Pace::default();
     loop {
-        let frame = tokio::select! {
-            biased;
-            () = &mut lost => return Err(Broken::Lost),
-            frame = tokio::time::timeout(bounds.idle, body.frame()) => frame,
-        };
+        let asked = Instant::now();
+        let frame = tokio::time::timeout(bounds.idle, body.frame()).await;
+        let waited = asked.elapsed();
         let data = match frame {
-            Err(_) => return Err(Broken::Idle(bounds.idle)),
+            Err(_) => return Err(TooSlow::Silent(bounds.idle).into()),
             Ok(None) => break,
             Ok(Some(Err(error))) => {
                 return Err(Broken::Cut {
@@ -205,6 +237,7 @@ where
             },
         };
         received = received.saturating_add(data.len() as u64);
+        pace.check(waited, data.len() as u64, &bounds)?;
         if let Some(declared) = bounds.declared.filter(|declared| received > *declared) {
             return Err(Broken::WrongSize {
                 declared,
@@ -229,10 +262,41 @@ where
     }
 }
 
+/// What came while the client was waited for. Time that goes to the store or the registry is not
+/// the client's.
+#[derive(Default)]
+struct Pace {
+    bytes: u64,
+    time: Duration,
+}
+
+impl Pace {
+    /// Averages over as long as a client may be silent.
+    fn check(&mut self, waited: Duration, bytes: u64, bounds: &Bounds) -> Result<(), TooSlow> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.time = self.time.saturating_add(waited);
+        if self.time < bounds.idle {
+            return Ok(());
+        }
+        let Self { bytes, time } = std::mem::take(self);
+        let least = u128::from(bounds.min_rate) * time.as_millis();
+        match u128::from(bytes) * 1000 < least {
+            true => Err(TooSlow::Drip {
+                bytes,
+                time,
+                min_rate: bounds.min_rate,
+            }),
+            false => Ok(()),
+        }
+    }
+}
+
 /// The way out of the intake: joins small frames, takes a share of the window for each piece, and
 /// hands it to the hash threads and the store.
 struct Out {
     window: Arc<Semaphore>,
+    /// Bytes of the window.
+    size: usize,
     joined: BytesMut,
     hashers: Hashers,
     pieces: mpsc::Sender<Piece>,
@@ -269,7 +333,7 @@ impl Out {
         }
         let fault = |cause: &dyn std::fmt::Display| Broken::Fault(cause.to_string());
         // A frame larger than the window takes all of it.
-        let share = u32::try_from(bytes.len().min(WINDOW)).unwrap_or(u32::MAX);
+        let share = u32::try_from(bytes.len().min(self.size)).unwrap_or(u32::MAX);
         let share = Arc::clone(&self.window)
             .acquire_many_owned(share)
             .await

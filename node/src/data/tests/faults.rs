@@ -26,6 +26,9 @@ use crate::{
 struct Faults {
     put: AtomicU32,
     write: AtomicU32,
+    /// As `put` and `write`, for want of space.
+    full_put: AtomicU32,
+    full_write: AtomicU32,
     /// Before anything is visible.
     finish: AtomicU32,
     /// After the object is visible.
@@ -40,6 +43,10 @@ impl Faults {
             Ok(_) => Err(StoreError::Unavailable("as told".to_owned())),
             Err(_) => Ok(()),
         }
+    }
+
+    fn fill(count: &AtomicU32) -> Result<()> {
+        Self::strike(count).map_err(|_| StoreError::Full)
     }
 }
 
@@ -62,6 +69,7 @@ impl Store for Faulty {
     }
     async fn put(&self, key: &str, size: Option<u64>) -> Result<Box<dyn Write>> {
         Faults::strike(&self.faults.put)?;
+        Faults::fill(&self.faults.full_put)?;
         Ok(Box::new(FaultyWrite {
             inner: self.inner.put(key, size).await?,
             faults: Arc::clone(&self.faults),
@@ -94,6 +102,7 @@ struct FaultyWrite {
 impl Write for FaultyWrite {
     async fn write(&mut self, data: Bytes) -> Result<()> {
         Faults::strike(&self.faults.write)?;
+        Faults::fill(&self.faults.full_write)?;
         self.inner.write(data).await
     }
     async fn finish(self: Box<Self>) -> Result<Stored> {
@@ -129,15 +138,17 @@ async fn a_store_that_fails_at_any_step_leaves_nothing_and_a_second_upload_works
     let (rig, faults) = faulty();
     let id = rig.image().await;
     let data = random(1, 2 * MIB + 3);
-    for (step, fault) in [
-        ("put", &faults.put),
-        ("write", &faults.write),
-        ("finish", &faults.finish),
-        ("finish, visible", &faults.finish_visible),
+    for (step, fault, expected) in [
+        ("put", &faults.put, 503),
+        ("write", &faults.write, 503),
+        ("put, full", &faults.full_put, 413),
+        ("write, full", &faults.full_write, 413),
+        ("finish", &faults.finish, 503),
+        ("finish, visible", &faults.finish_visible, 503),
     ] {
         fault.store(1, Ordering::SeqCst);
         let (status, text) = refused(rig.put(id, data.clone()).await);
-        assert_eq!(status, 503, "{step}: {text}");
+        assert_eq!(status, expected, "{step}: {text}");
         assert_eq!(fault.load(Ordering::SeqCst), 0, "{step} was not reached");
         rig.assert_untouched(id, step).await;
     }
@@ -159,6 +170,10 @@ async fn another_object_under_the_key_is_not_removed() {
     write.finish().await.unwrap();
     let (status, _) = refused(rig.put(id, "mine").await);
     assert_eq!(status, 409);
+    // The reaper is to look at it now.
+    tokio::time::timeout(Duration::from_secs(30), rig.app.data.reaper_wake.notified())
+        .await
+        .unwrap();
     assert_eq!(rig.status(id).await, Some(Status::Queued));
     let file = rig.files().pop().unwrap();
     assert_eq!(std::fs::read(file).unwrap(), b"another's");

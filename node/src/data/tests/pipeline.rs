@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     data::{
         hashes::{Algorithm, hex},
-        pipeline::{Bounds, Broken, PIECE, Received, Room, WINDOW, receive},
+        pipeline::{Bounds, Broken, PIECE, Received, Room, TooSlow, WINDOW, receive},
     },
     format::{Inspector, Rules},
 };
@@ -34,6 +34,7 @@ use crate::{
 struct Frames {
     frames: VecDeque<Bytes>,
     end: End,
+    next: Option<Pin<Box<tokio::time::Sleep>>>,
     given: Arc<AtomicU64>,
 }
 
@@ -42,6 +43,8 @@ enum End {
     Clean,
     Cut,
     Silence,
+    /// A byte now and then, for ever.
+    Drip,
 }
 
 impl Body for Frames {
@@ -50,7 +53,7 @@ impl Body for Frames {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
         match self.frames.pop_front() {
             Some(data) => {
@@ -61,6 +64,13 @@ impl Body for Frames {
                 End::Clean => Poll::Ready(None),
                 End::Cut => Poll::Ready(Some(Err("connection reset"))),
                 End::Silence => Poll::Pending,
+                End::Drip => {
+                    let soon = || Box::pin(tokio::time::sleep(Duration::from_millis(10)));
+                    std::task::ready!(self.next.get_or_insert_with(soon).as_mut().poll(cx));
+                    self.next = None;
+                    self.given.fetch_add(1, Ordering::SeqCst);
+                    Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))))
+                }
             },
         }
     }
@@ -128,6 +138,7 @@ struct Run {
     declared: Option<u64>,
     cap: u64,
     idle: Duration,
+    min_rate: u64,
     room: u64,
     algorithm: Algorithm,
     store: Memory,
@@ -143,6 +154,7 @@ impl Run {
             declared: None,
             cap: u64::MAX,
             idle: Duration::from_secs(60),
+            min_rate: 1024,
             room: u64::MAX,
             algorithm: Algorithm::Sha512,
             store: Memory::new(),
@@ -155,6 +167,7 @@ impl Run {
         let mut body = Frames {
             frames: self.frames.into(),
             end: self.end,
+            next: None,
             given: self.given,
         };
         let mut writer = self.store;
@@ -162,6 +175,8 @@ impl Run {
             declared: self.declared,
             cap: self.cap,
             idle: self.idle,
+            min_rate: self.min_rate,
+            window: WINDOW,
             algorithm: self.algorithm,
         };
         let inspector = Inspector::new(Rules {
@@ -334,6 +349,11 @@ async fn a_cut_a_silence_a_loss_and_a_full_quota_end_it() {
     let error = silent.go().await.unwrap_err();
     assert!(matches!(error, Broken::Idle(_)), "{error}");
 
+    assert!(matches!(
+        error,
+        Broken::Idle(TooSlow::Silent(idle)) if idle == Duration::from_millis(10)
+    ));
+
     let mut lost = Run::of(ten(100));
     lost.end = End::Silence;
     lost.lost.cancel();
@@ -344,6 +364,82 @@ async fn a_cut_a_silence_a_loss_and_a_full_quota_end_it() {
     poor.room = 999;
     let error = poor.go().await.unwrap_err();
     assert_eq!(error.to_string(), "no room");
+}
+
+#[tokio::test]
+async fn a_client_that_drips_is_cut() {
+    const IDLE: Duration = Duration::from_secs(1);
+    let mut drip = Run::of(ten(100));
+    drip.end = End::Drip;
+    drip.idle = IDLE;
+    drip.min_rate = 1 << 20;
+    let given = Arc::clone(&drip.given);
+    let error = drip.go().await.unwrap_err();
+    let Broken::Idle(TooSlow::Drip { bytes, time, .. }) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(bytes, given.load(Ordering::SeqCst));
+    assert!(time >= IDLE && bytes > 1000, "{bytes} in {time:?}");
+
+    // A burst counts for the time that it comes in, and for no other.
+    let mut burst = Run::of(vec![Bytes::from(vec![1; 64 << 20])]);
+    burst.end = End::Drip;
+    burst.idle = IDLE;
+    burst.min_rate = 1 << 20;
+    let error = burst.go().await.unwrap_err();
+    assert!(
+        matches!(error, Broken::Idle(TooSlow::Drip { bytes, .. }) if bytes < 64 << 20),
+        "{error}"
+    );
+
+    // As fast as asked is fast enough, and so is anything where nothing is asked.
+    for min_rate in [0, 1] {
+        let mut drip = Run::of(Vec::new());
+        drip.end = End::Drip;
+        drip.idle = IDLE;
+        drip.min_rate = min_rate;
+        drip.cap = 200;
+        let error = drip.go().await.unwrap_err();
+        assert!(matches!(error, Broken::TooLarge { .. }), "{error}");
+    }
+}
+
+/// The time that the store takes is not the client's.
+#[tokio::test]
+async fn a_slow_store_makes_no_slow_client() {
+    let mut run = Run::of(vec![Bytes::from(vec![1; PIECE]); 40]);
+    run.idle = Duration::from_millis(100);
+    run.min_rate = 1 << 40;
+    run.store.gate = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&run.store.gate);
+    let feeding = async move {
+        for _ in 0..40 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            gate.add_permits(1);
+        }
+    };
+    let (result, ()) = tokio::join!(run.go(), feeding);
+    assert_eq!(result.unwrap().size, 40 * PIECE as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loss_ends_it_also_while_the_store_takes_nothing() {
+    let mut run = Run::of(vec![Bytes::from(vec![1; PIECE]); 40]);
+    run.store.gate = Arc::new(Semaphore::new(0));
+    let (gate, given) = (Arc::clone(&run.store.gate), Arc::clone(&run.given));
+    let (lost, written) = (run.lost.clone(), Arc::clone(&run.store.written));
+    let task = tokio::spawn(run.go());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while given.load(Ordering::SeqCst) < WINDOW as u64 {
+        assert!(Instant::now() < deadline, "the body is not read");
+        tokio::task::yield_now().await;
+    }
+    lost.cancel();
+    // The piece that the store is at is not dropped half done; no other follows.
+    gate.add_permits(40);
+    let error = task.await.unwrap().unwrap_err();
+    assert!(matches!(error, Broken::Lost), "{error}");
+    assert_eq!(written.lock().len(), 1);
 }
 
 #[tokio::test]

@@ -13,7 +13,11 @@ use http_body_util::BodyExt;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::rig::{MIB, Rig, bytes, chunked, fed, member, open, person, random, refused};
-use crate::{auth::Context, data::hashes::hex};
+use crate::{
+    api::error::ApiError,
+    auth::Context,
+    data::{hashes::hex, upload},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_uploaded_is_downloaded_whole_and_by_range() {
@@ -241,6 +245,86 @@ async fn an_image_deleted_during_its_upload_leaves_nothing() {
     assert_eq!(view.pending_deletes(0, 10).unwrap(), []);
 }
 
+/// As `DELETE` does it, while the client sends nothing more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_ends_the_upload_at_once() {
+    let rig = Rig::new();
+    let id = rig.image().await;
+    let other = rig.image().await;
+    let (sender, body) = open();
+    let (other_sender, other_body) = open();
+    let feeding = async {
+        sender.send(random(1, 2 * MIB)).await.unwrap();
+        other_sender.send(random(1, 2 * MIB)).await.unwrap();
+        rig.until("written", async || rig.files().len() == 2).await;
+        rig.app.registry.delete_image(id, None).await.unwrap();
+        rig.app.data.end_uploads(id);
+        rig.until("one left", async || rig.files().len() == 1).await;
+        rig.until("the row is gone", async || {
+            let view = rig.app.registry.read().await.unwrap();
+            view.uploads(None, 10).unwrap().len() == 1
+        })
+        .await;
+        // No other upload is touched.
+        drop(other_sender);
+    };
+    let both = async { tokio::join!(rig.put(id, body), rig.put(other, other_body), feeding) };
+    let (cut, whole, ()) = tokio::time::timeout(Duration::from_secs(60), both)
+        .await
+        .expect("the upload goes on");
+    let (status, text) = refused(cut);
+    assert_eq!(status, 410, "{text}");
+    assert_eq!(whole.unwrap().status(), 204);
+    drop(sender);
+    let view = rig.app.registry.read().await.unwrap();
+    assert_eq!(view.usage("p").unwrap(), (2 * MIB as u64, 0));
+}
+
+/// What the handler has read of the image is out of date by the time the upload begins.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_changed_just_before_its_upload_begins_is_judged_by_what_it_is() {
+    let quota = 10;
+    let rig = Rig::with(|config| config.limits.user_storage_quota = Some(quota));
+    let mut backed = vec![0; 1024];
+    backed[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+    backed[15] = 1;
+    for (owner, data, status) in [
+        (None, Bytes::from(backed), 415),
+        (Some("p"), Bytes::from_static(b"eleven byte"), 413),
+    ] {
+        for declared in [None, Some(data.len() as u64)] {
+            let id = rig.image().await;
+            let read = async || {
+                let view = rig.app.registry.read().await.unwrap();
+                view.image(id).unwrap().unwrap()
+            };
+            let image = read().await;
+            let mut attributes = image.attributes.clone();
+            attributes.owner = None;
+            let update =
+                |version, attributes| rig.app.registry.update_image(id, version, attributes);
+            update(image.version, attributes.clone()).await.unwrap();
+            let stale = read().await;
+            attributes.owner = owner.map(str::to_owned);
+            attributes.container_format = Some("bare".to_owned());
+            update(stale.version, attributes).await.unwrap();
+            let job = upload::Job {
+                image: stale,
+                store: rig.app.stores.get("local").unwrap().clone(),
+                declared,
+                body: Body::from(data.clone()),
+                expects_continue: false,
+                slot: upload::Slot::take(&rig.app, Some("p")).unwrap(),
+            };
+            let error = upload::run(Arc::clone(&rig.app), job).await.unwrap_err();
+            let error = ApiError::of_upload(error, "id");
+            assert_eq!(error.status.as_u16(), status, "{owner:?}: {error:?}");
+            assert_eq!(rig.status(id).await, Some(Status::Queued));
+            assert_eq!(rig.files(), Vec::<PathBuf>::new());
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_quota_holds_under_concurrent_uploads_of_unknown_size() {
     let quota = 5 * MIB as u64;
@@ -308,6 +392,35 @@ async fn slots_bound_uploads_and_downloads() {
     assert!(error.retry_after.is_some());
     open.pop();
     rig.get(id, &[("range", "bytes=0-9")]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_project_cannot_take_every_upload_slot() {
+    let rig = Rig::with(|config| config.limits.concurrent_uploads_per_project = 2);
+    let id = rig.image().await;
+    let of_q = rig.image_of("q", Visibility::Private).await;
+    let held: Vec<_> = (0..2)
+        .map(|_| upload::Slot::take(&rig.app, Some("p")).unwrap())
+        .collect();
+    let error = rig.put(id, "x").await.unwrap_err();
+    assert_eq!(error.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(error.retry_after.is_some());
+    assert!(error.message.contains("project"), "{}", error.message);
+    // The refused one holds nothing.
+    assert_eq!(rig.app.upload_slots.available_permits(), 6);
+    let put = rig.put_as(&member("q"), of_q, &[], "x").await;
+    assert_eq!(put.unwrap().status(), 204);
+    drop(held);
+    assert_eq!(rig.put(id, "x").await.unwrap().status(), 204);
+
+    let rig = Rig::with(|config| config.limits.concurrent_uploads_per_project = 0);
+    let all: Vec<_> = (0..8)
+        .map(|_| upload::Slot::take(&rig.app, None).unwrap())
+        .collect();
+    let taken = upload::Slot::take(&rig.app, Some("p")).err();
+    assert_eq!(taken, Some(upload::Taken::Node));
+    drop(all);
+    assert!(upload::Slot::take(&rig.app, Some("p")).is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

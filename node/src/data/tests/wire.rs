@@ -141,6 +141,39 @@ async fn a_connection_cut_within_a_body_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_image_ends_its_upload_while_the_client_is_silent() {
+    let rig = Rig::new();
+    let routes = crate::api::router(Arc::clone(&rig.app));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let id = rig.image().await;
+    let mut upload = connect(
+        address,
+        &format!(
+            "PUT /v2/images/{id}/file HTTP/1.1\r\nHost: x\r\n\
+             Content-Type: application/octet-stream\r\nContent-Length: 1000\r\n\r\nsome"
+        ),
+    )
+    .await;
+    rig.until("saving", async || {
+        rig.status(id).await == Some(Status::Saving) && rig.files().len() == 1
+    })
+    .await;
+    let delete = format!("DELETE /v2/images/{id} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let mut deletion = connect(address, &delete).await;
+    let (answer, _) = rest(&mut deletion).await;
+    starts(&answer, "HTTP/1.1 204");
+    // Long before the lease would tell.
+    let (answer, _) = rest(&mut upload).await;
+    starts(&answer, "HTTP/1.1 410");
+    assert_eq!(rig.files().len(), 0);
+    let view = rig.app.registry.read().await.unwrap();
+    assert_eq!(view.uploads(None, 10).unwrap(), []);
+    assert_eq!(view.usage("p").unwrap(), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_that_cannot_go_on_is_a_broken_transfer() {
     let rig = Rig::new();
     let address = serve(&rig).await;

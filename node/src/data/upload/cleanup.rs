@@ -7,6 +7,8 @@ use glimpse_registry::Error as RegistryError;
 use super::{drain, task::Task};
 use crate::data::objects;
 
+// No keys: what these leave undone is the reaper's, whose pace has keys.
+
 /// Pauses between attempts to reach the registry or the store again: from this,
 pub(super) const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// doubled up to this.
@@ -15,6 +17,7 @@ pub(super) const RETRY_MOST: Duration = Duration::from_secs(5);
 const REMOVE_ATTEMPTS: u32 = 5;
 /// Attempts to give an upload up before it is left to the reaper.
 const ABORT_ATTEMPTS: u32 = 20;
+
 impl Task {
     /// Removes what we finished, by its URL or, where that is not known, by the key.
     pub(super) async fn remove(&mut self, url: Option<&str>) {

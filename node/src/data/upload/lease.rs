@@ -55,6 +55,15 @@ impl Lease {
         }
     }
 
+    /// The same lease by the record that the upload began on, whose owner is frozen.
+    pub(super) fn on(&self, image: &Image) -> Self {
+        let reserved = self.reserved.load(Ordering::Relaxed);
+        Self {
+            lost: self.lost.clone(),
+            ..Self::new(&self.app, image, self.upload, reserved)
+        }
+    }
+
     /// Renews the lease by thirds for as long as it is polled.
     pub(super) async fn keep(&self) -> Infallible {
         let period = (self.app.config.limits.upload_lease / 3).max(SHORTEST_PERIOD);

@@ -16,25 +16,21 @@
 mod cleanup;
 mod lease;
 mod settle;
+mod slot;
 mod task;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
 use glimpse_registry::{Error as RegistryError, image::Image};
 use http_body_util::BodyExt;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
+pub use self::slot::{Projects, Slot, Taken};
 use self::task::Task;
 use super::pipeline::Broken;
 use crate::app::{App, NamedStore};
-
-/// After a refusal so much of the body is still read, so that a client that writes before it reads
-/// gets to see the answer; then the connection is closed.
-const DRAIN_BYTES: u64 = 64 << 20;
-/// And for so long.
-const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// An upload that passed every check that needs no bytes.
 pub struct Job {
@@ -49,7 +45,7 @@ pub struct Job {
     /// Whether the client waits for `100 Continue`: then a refused body is not read.
     pub expects_continue: bool,
     /// Held until the outcome.
-    pub slot: OwnedSemaphorePermit,
+    pub slot: Slot,
 }
 
 /// Why an upload did not make the image active.
@@ -81,10 +77,13 @@ pub async fn run(app: Arc<App>, job: Job) -> Result<(), UploadError> {
     outcome.await.unwrap_or(Err(UploadError::Unknown))
 }
 
-/// Reads on for a while after a refusal, in the background.
+/// Reads on for a while after a refusal, in the background, so that a client that writes before it
+/// reads gets to see the answer; then the connection is closed.
 pub fn drain(app: &App, mut body: Body) {
+    let limits = &app.config.limits;
+    let (size, time) = (limits.upload_drain_size, limits.upload_drain_timeout);
     let reading = async move {
-        let mut left = DRAIN_BYTES;
+        let mut left = size;
         while let Some(Ok(frame)) = body.frame().await {
             let len = frame.data_ref().map_or(0, Bytes::len) as u64;
             match left.checked_sub(len) {
@@ -95,6 +94,6 @@ pub fn drain(app: &App, mut body: Body) {
     };
     app.data.tasks.spawn(async move {
         // What is over time is dropped, which closes the connection.
-        drop(tokio::time::timeout(DRAIN_TIME, reading).await);
+        drop(tokio::time::timeout(time, reading).await);
     });
 }

@@ -31,7 +31,8 @@ use crate::{
     format::{Inspector, Rules},
 };
 
-/// The client is told that the outcome is unknown after so long; the task goes on.
+/// The client is told that the outcome is unknown after so long; the task goes on. No key: a few
+/// times what one attempt may take (`registry.timeout`), short of what clients wait for an answer.
 const OUTCOME_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) type Answer = oneshot::Sender<Result<(), UploadError>>;
@@ -106,9 +107,11 @@ impl Task {
             )
             .await;
         match begun {
-            // The formats by which the data is judged are those that can no longer be changed, not
-            // those that the handler read: a PATCH may have come in between.
+            // The formats by which the data is judged and the owner whose quota it takes are those
+            // that can no longer be changed, not those that the handler read: a PATCH may have come
+            // in between.
             Ok(image) => {
+                self.lease = Arc::new(self.lease.on(&image));
                 self.job.image = Arc::new(image);
                 Ok(())
             }
@@ -155,6 +158,8 @@ impl Task {
             declared: self.job.declared,
             cap: config.limits.image_size_cap,
             idle: config.limits.upload_idle_timeout,
+            min_rate: config.limits.upload_min_rate,
+            window: config.limits.upload_window,
             algorithm,
         };
         let inspector = Inspector::new(rules(&self.job.image, config));
