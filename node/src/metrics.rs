@@ -227,6 +227,8 @@ metrics! {
         "Uploads of dead processes that were undone";
     reaper_orphans: Counter = "reaper_orphans_total",
         "Objects without an image that were removed from stores";
+    reaper_manifests: Counter = "reaper_manifests_total",
+        "Manifests that no image names any more and that were removed";
 
     cache_hits: Counter = "cache_hits_total",
         "Chunks found in the cache";
@@ -329,6 +331,7 @@ impl Metrics {
             (&self.reaper_objects, data.objects_reaped.get()),
             (&self.reaper_uploads, data.uploads_reaped.get()),
             (&self.reaper_orphans, data.orphans_reaped.get()),
+            (&self.reaper_manifests, data.manifests_reaped.get()),
             (&self.log_dropped_lines, crate::telemetry::dropped_lines()),
         ] {
             counter.inner().store(value, Ordering::Relaxed);

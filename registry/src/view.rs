@@ -11,7 +11,10 @@ use redb::{ReadOnlyTable, ReadTransaction};
 use crate::{
     Result,
     encoding::{decode, fault},
-    image::{Image, ImageId, Member, PendingDelete, Timestamp, Upload, UploadRow, Visibility},
+    image::{
+        Image, ImageId, ManifestRef, Member, PendingDelete, Timestamp, Upload, UploadRow,
+        Visibility,
+    },
     query::Scope,
     record_cache::{MAX_RECORD, RecordCache},
     status::Status,
@@ -145,6 +148,26 @@ impl View {
             });
         }
         Ok(rows)
+    }
+
+    /// The manifests that `limit` images name, in creation order from `row` on, and the row to go
+    /// on from; `None`: that were all.
+    pub fn manifests_from(
+        &self,
+        row: u32,
+        limit: usize,
+    ) -> Result<(Vec<ManifestRef>, Option<u32>)> {
+        const WHAT: &str = "reading image records";
+        let (mut named, mut next, mut seen) = (Vec::new(), None, 0);
+        let records = self.records()?.range(tables::row_key(row).as_slice()..);
+        for entry in records.map_err(fault(WHAT))?.take(limit) {
+            let (_, value) = entry.map_err(fault(WHAT))?;
+            let image: Image = decode(WHAT, value.value())?;
+            named.extend(image.manifest);
+            next = image.row.checked_add(1);
+            seen += 1;
+        }
+        Ok((named, next.filter(|_| seen == limit)))
     }
 
     /// Images of any status in creation order from `row` on.

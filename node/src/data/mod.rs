@@ -128,6 +128,8 @@ pub struct Counters {
     pub uploads_reaped: Counter,
     /// Orphans that the reaper removed from stores.
     pub orphans_reaped: Counter,
+    /// Manifests without an image that the reaper removed.
+    pub manifests_reaped: Counter,
 }
 
 /// One running total.

@@ -47,6 +47,9 @@ pub enum StepError {
         /// What it said.
         error: glimpse_store::StoreError,
     },
+    /// The manifests cannot be looked through.
+    #[error("manifests: {0}")]
+    Manifests(String),
 }
 
 impl StepError {

@@ -1,6 +1,6 @@
 //! The reaper: removes data that no record names any more, so that nothing is left behind.
 //!
-//! Four things come to it, and one worker does all, so that nobody else removes what it looks at:
+//! Five things come to it, and one worker does all, so that nobody else removes what it looks at:
 //!
 //! - **Deleted data**: the registry's queue. A location that cannot be removed now is tried again
 //!   with a growing pause; the queue is in the registry, so restarts lose nothing.
@@ -13,13 +13,12 @@
 //!   only when seen twice with the grace between. What the registry never knew (another service's
 //!   images, an operator's file) is not its to remove; nor is anything under the id of an image
 //!   with data, whatever its locations say: stores are renamed and moved.
-//!
 //! - **Leftovers** that an upload met under its key: orphans of an image that has no data, removed at
 //!   once, since they keep every upload to it out.
-//!
-//! The bodies of manifests stay: images with the same data share one, and they are small.
+//! - **Manifests** that no image names any more and that are older than the grace.
 
 mod decide;
+mod manifests;
 mod sweep;
 
 use std::{
@@ -47,6 +46,8 @@ pub struct Reaper {
     resume: u64,
     /// Objects that look like orphans, by store and URL, since when.
     suspects: BTreeMap<(String, String), Instant>,
+    /// Where the next look at the manifests begins.
+    manifests_after: Option<glimpse_cache::ManifestName>,
     next_sweep: Instant,
 }
 
@@ -75,6 +76,7 @@ impl Reaper {
             failed: BTreeMap::new(),
             resume: 0,
             suspects: BTreeMap::new(),
+            manifests_after: None,
             next_sweep: Instant::now(),
         }
     }
@@ -372,6 +374,7 @@ impl Worker for Reaper {
         if sweeps {
             self.next_sweep = Instant::now() + self.config.sweep_interval;
             results.push(self.sweep().await);
+            results.push(self.sweep_manifests().await);
         }
         results.into_iter().collect::<Result<(), _>>()?;
         Ok(Progress::Idle)

@@ -1,6 +1,6 @@
 //! Manifests whose bodies are lost or damaged.
 
-use std::{ops::Range, path::PathBuf, sync::Arc};
+use std::{ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,6 +10,10 @@ use glimpse_store::{Capabilities, Listed, Result, Stat, Store, Write};
 use parking_lot::Mutex;
 
 use super::rig::{MIB, Rig, bytes, random, refused};
+use crate::{
+    config::ReaperConfig,
+    workers::{Worker, reaper::Reaper},
+};
 
 /// Counts the reads of whole objects.
 struct Counted {
@@ -74,13 +78,18 @@ async fn started() -> (Rig, ImageId, Bytes, Arc<Mutex<u32>>) {
     (rig, id, data, whole)
 }
 
-/// The one body that is held.
-fn body(rig: &Rig) -> PathBuf {
+/// The bodies that are held.
+fn bodies(rig: &Rig) -> Vec<PathBuf> {
     let shelves = std::fs::read_dir(rig.dir.path().join("manifests")).unwrap();
-    let mut files: Vec<_> = shelves
+    shelves
         .flat_map(|shelf| std::fs::read_dir(shelf.unwrap().path()).unwrap())
         .map(|file| file.unwrap().path())
-        .collect();
+        .collect()
+}
+
+/// The one body that is held.
+fn body(rig: &Rig) -> PathBuf {
+    let mut files = bodies(rig);
     assert_eq!(files.len(), 1);
     files.pop().unwrap()
 }
@@ -127,4 +136,47 @@ async fn no_manifest_is_made_from_data_that_is_not_the_images() {
     }
     assert_eq!(*whole.lock(), 1);
     assert!(rig.app.manifests.list(None, 10).unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_goes_when_the_last_image_that_names_it_is_gone_and_it_is_old() {
+    let rig = Rig::new();
+    // Two images with the same data, one with other data, and pages of two.
+    let mut images = Vec::new();
+    for data in ["same", "same", "other", "third", "fourth"] {
+        let id = rig.image().await;
+        rig.put(id, data).await.unwrap();
+        images.push(id);
+    }
+    let reaper = |orphan_grace| {
+        let config = ReaperConfig {
+            orphan_grace,
+            sweep_interval: Duration::ZERO,
+            max_suspects: 2,
+            batch: 2,
+            ..ReaperConfig::default()
+        };
+        Reaper::new(Arc::clone(&rig.app), config)
+    };
+    let hour = Duration::from_secs(3600);
+    let (mut eager, mut patient) = (reaper(Duration::ZERO), reaper(hour));
+    let left_by = async |reaper: &mut Reaper| {
+        // Every page, from wherever it stands.
+        for _ in 0..4 {
+            reaper.step().await.unwrap();
+        }
+        bodies(&rig).len()
+    };
+    assert_eq!(left_by(&mut eager).await, 4);
+    let delete = async |id| rig.app.registry.delete_image(id, None).await.unwrap();
+    delete(images[0]).await;
+    delete(images[2]).await;
+    assert_eq!(left_by(&mut patient).await, 4, "removed within the grace");
+    assert_eq!(left_by(&mut eager).await, 3);
+    delete(images[1]).await;
+    assert_eq!(left_by(&mut eager).await, 2);
+    assert_eq!(rig.app.data.counters.manifests_reaped.get(), 2);
+    for (id, data) in [(images[3], "third"), (images[4], "fourth")] {
+        assert_eq!(bytes(rig.get(id, &[]).await.unwrap()).await, data);
+    }
 }
