@@ -373,6 +373,7 @@ async fn a_client_that_drips_is_cut() {
     drip.end = End::Drip;
     drip.idle = IDLE;
     drip.min_rate = 1 << 20;
+    drip.cap = 3000;
     let given = Arc::clone(&drip.given);
     let error = drip.go().await.unwrap_err();
     let Broken::Idle(TooSlow::Drip { bytes, time, .. }) = error else {
@@ -386,6 +387,7 @@ async fn a_client_that_drips_is_cut() {
     burst.end = End::Drip;
     burst.idle = IDLE;
     burst.min_rate = 1 << 20;
+    burst.cap = (64 << 20) + 2000;
     let error = burst.go().await.unwrap_err();
     assert!(
         matches!(error, Broken::Idle(TooSlow::Drip { bytes, .. }) if bytes < 64 << 20),
