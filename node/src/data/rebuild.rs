@@ -244,3 +244,95 @@ async fn keep(app: &App, image: &Image, manifest: &Manifest) {
     };
     tracing::error!(image.id = %image.id, failure, "the manifest could not be kept");
 }
+
+#[cfg(test)]
+mod tests {
+    use glimpse_cache::{CHUNK_SIZE, ManifestBuilder};
+    use glimpse_registry::{
+        image::{Attributes, ImageId, Timestamp, Version, Visibility},
+        status::Status,
+    };
+
+    use super::*;
+
+    fn digests() -> Digests {
+        let mut builder = ManifestBuilder::new();
+        builder.update(b"data");
+        Digests {
+            md5: "8d777f385d3dfec8815d20f7496026dc".to_owned(),
+            hash: "hash".to_owned(),
+            manifest: builder.finish(),
+        }
+    }
+
+    fn record() -> (Image, ManifestRef) {
+        let Digests {
+            md5,
+            hash,
+            manifest,
+        } = digests();
+        let reference = ManifestRef {
+            name: manifest.encode().0.0,
+            length: 4,
+            chunk_size: CHUNK_SIZE,
+        };
+        let image = Image {
+            id: ImageId([1; 16]),
+            row: 0,
+            version: Version::default(),
+            status: Status::Active,
+            attributes: Attributes {
+                name: None,
+                visibility: Visibility::Shared,
+                protected: false,
+                os_hidden: false,
+                owner: None,
+                disk_format: None,
+                container_format: None,
+                min_disk: 0,
+                min_ram: 0,
+                tags: std::collections::BTreeSet::new(),
+                properties: std::collections::BTreeMap::new(),
+            },
+            size: Some(4),
+            virtual_size: None,
+            checksum: Some(md5),
+            os_hash_algo: Some("sha512".to_owned()),
+            os_hash_value: Some(hash),
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::default(),
+            locations: Vec::new(),
+            manifest: Some(reference),
+            upload: None,
+        };
+        (image, reference)
+    }
+
+    #[test]
+    fn data_is_believed_only_if_all_that_the_record_says_agrees() {
+        let (image, reference) = record();
+        assert_eq!(algorithm(&image), Algorithm::Sha512);
+        assert!(agreed(&image, reference, digests()).is_some());
+        let other = |change: &dyn Fn(&mut Image, &mut ManifestRef)| {
+            let (mut image, mut reference) = record();
+            change(&mut image, &mut reference);
+            agreed(&image, reference, digests()).is_some()
+        };
+        assert!(!other(&|_, reference| reference.name[31] ^= 1));
+        assert!(!other(&|_, reference| reference.length = 5));
+        assert!(!other(&|image, _| image.checksum = Some("0".repeat(32))));
+        assert!(!other(
+            &|image, _| image.os_hash_value = Some("other".to_owned())
+        ));
+        // A hash that this program does not know proves nothing, and the rest is proof enough.
+        assert!(other(&|image, _| {
+            image.os_hash_algo = Some("blake9".to_owned());
+            image.os_hash_value = Some("other".to_owned());
+        }));
+        assert!(other(&|image, _| {
+            image.checksum = None;
+            image.os_hash_algo = None;
+            image.os_hash_value = None;
+        }));
+    }
+}
