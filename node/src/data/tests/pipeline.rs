@@ -430,9 +430,10 @@ async fn a_loss_ends_it_also_while_the_store_takes_nothing() {
     run.store.gate = Arc::new(Semaphore::new(0));
     let (gate, given) = (Arc::clone(&run.store.gate), Arc::clone(&run.given));
     let (lost, written) = (run.lost.clone(), Arc::clone(&run.store.written));
+    let waiting = Arc::clone(&run.store.waiting);
     let task = tokio::spawn(run.go());
     let deadline = Instant::now() + Duration::from_secs(30);
-    while given.load(Ordering::SeqCst) < WINDOW as u64 {
+    while given.load(Ordering::SeqCst) < WINDOW as u64 || waiting.load(Ordering::SeqCst) == 0 {
         assert!(Instant::now() < deadline, "the body is not read");
         tokio::task::yield_now().await;
     }
