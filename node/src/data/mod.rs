@@ -66,7 +66,7 @@ impl DataState {
         }
     }
 
-    /// Tells the reaper of an object that kept an upload out. Past [`MAX_LEFTOVERS`] they wait for
+    /// Tells the reaper of an object that kept an upload out. Past `MAX_LEFTOVERS` they wait for
     /// the next upload, or for the sweep.
     pub fn report_leftover(&self, store: String, id: ImageId) {
         let mut leftovers = self.leftovers.lock();
