@@ -3,6 +3,7 @@
 mod faults;
 mod manifests;
 mod pipeline;
+mod power_cut;
 mod reaper;
 mod rig;
 mod transfers;

@@ -121,49 +121,27 @@ impl Rig {
         wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
-        let mut config = Config::default();
-        config.api.hashing_algorithm = "sha512".to_owned();
-        config.limits.image_size_cap = 1 << 30;
-        config.limits.upload_idle_timeout = Duration::from_secs(60);
-        config.limits.upload_lease = Duration::from_secs(300);
-        config.limits.reserve_step = MIB as u64;
-        config.limits.concurrent_uploads = 8;
-        config.limits.concurrent_downloads = 8;
+        let mut config = config();
         change(&mut config);
         let file = glimpse_store::file::Config::new(dir.path().join("images"));
-        let local = NamedStore {
-            name: store.to_owned(),
-            description: String::new(),
-            weight: 0,
-            store: wrap(Arc::new(FileStore::open(file).unwrap())),
-        };
-        let registry = glimpse_registry::Config {
-            dir: dir.path().join("registry"),
-            replication: glimpse_replication::Config {
-                raft_id: 1,
-                bootstrap: true,
-                tick: Duration::from_millis(10),
-                election_ticks: 10,
-                heartbeat_ticks: 2,
-                queue: 1024,
-                max_batch: 64,
-                max_batch_bytes: MIB,
-                max_command_bytes: MIB,
-                timeout: Duration::from_secs(10),
-                checkpoint_bytes: 64 << 20,
-                checkpoint_interval: Duration::from_secs(60),
-                keep_entries: 0,
-                keep_bytes: 0,
-                segment_bytes: 1 << 20,
-            },
-            remember: glimpse_registry::store::Remember {
-                entries: 1000,
-                bytes: 1 << 20,
-            },
-            upload_lease: config.limits.upload_lease,
-            table_cache_bytes: 8 << 20,
-            incarnation: rand::random(),
-        };
+        let local = named_store(store, wrap(Arc::new(FileStore::open(file).unwrap())));
+        let jump = Arc::new(AtomicU64::new(0));
+        let clock = Arc::new(Clock(Instant::now(), Arc::clone(&jump)));
+        let registry = registry_config(&dir, &config);
+        let registry = Registry::open(registry, clock).unwrap();
+        Self {
+            jump,
+            ..Self::assemble(dir, config, registry, local)
+        }
+    }
+
+    /// Of these parts, with cache and manifests in the directory.
+    pub(super) fn assemble(
+        dir: TempDir,
+        config: Config,
+        registry: Registry,
+        store: NamedStore,
+    ) -> Self {
         let cache = glimpse_cache::Config {
             dir: dir.path().join("cache"),
             size: 64 << 20,
@@ -172,19 +150,17 @@ impl Rig {
             audit_interval: config.cache.audit_interval,
             residency_interval: config.cache.residency_interval,
         };
-        let jump = Arc::new(AtomicU64::new(0));
-        let clock = Arc::new(Clock(Instant::now(), Arc::clone(&jump)));
         let data = DataState::new(&config.cache);
         let app = App {
             upload_slots: Arc::new(Semaphore::new(config.limits.concurrent_uploads)),
             download_slots: Arc::new(Semaphore::new(config.limits.concurrent_downloads)),
             config: Arc::new(config),
-            registry: Registry::open(registry, clock).unwrap(),
+            registry,
             cache: Cache::open(cache).unwrap(),
             manifests: Arc::new(Manifests::open(dir.path().join("manifests")).unwrap()),
             stores: Stores {
-                by_name: [(store.to_owned(), local)].into(),
-                default: store.to_owned(),
+                default: store.name.clone(),
+                by_name: [(store.name.clone(), store)].into(),
             },
             policy: Arc::new(Policy::defaults()),
             metrics: Arc::new(Metrics::default()),
@@ -193,7 +169,7 @@ impl Rig {
         Self {
             app: Arc::new(app),
             dir,
-            jump,
+            jump: Arc::default(),
         }
     }
 
@@ -207,19 +183,7 @@ impl Rig {
 
     pub(super) async fn image_of(&self, owner: &str, visibility: Visibility) -> ImageId {
         let id = ImageId::from_random(rand::random());
-        let attributes = Attributes {
-            name: None,
-            visibility,
-            protected: false,
-            os_hidden: false,
-            owner: Some(owner.to_owned()),
-            disk_format: Some("raw".to_owned()),
-            container_format: Some("docker".to_owned()),
-            min_disk: 0,
-            min_ram: 0,
-            tags: BTreeSet::new(),
-            properties: std::collections::BTreeMap::new(),
-        };
+        let attributes = attributes(owner, visibility);
         self.app
             .registry
             .create_image(id, attributes)
@@ -343,6 +307,75 @@ impl Rig {
             ..ReaperConfig::default()
         };
         Reaper::new(Arc::clone(&self.app), config)
+    }
+}
+
+/// The settings of a node that is tested.
+pub(super) fn config() -> Config {
+    let mut config = Config::default();
+    config.api.hashing_algorithm = "sha512".to_owned();
+    config.limits.image_size_cap = 1 << 30;
+    config.limits.upload_idle_timeout = Duration::from_secs(60);
+    config.limits.upload_lease = Duration::from_secs(300);
+    config.limits.reserve_step = MIB as u64;
+    config.limits.concurrent_uploads = 8;
+    config.limits.concurrent_downloads = 8;
+    config
+}
+
+pub(super) fn registry_config(dir: &TempDir, config: &Config) -> glimpse_registry::Config {
+    glimpse_registry::Config {
+        dir: dir.path().join("registry"),
+        replication: glimpse_replication::Config {
+            raft_id: 1,
+            bootstrap: true,
+            tick: Duration::from_millis(10),
+            election_ticks: 10,
+            heartbeat_ticks: 2,
+            queue: 1024,
+            max_batch: 64,
+            max_batch_bytes: MIB,
+            max_command_bytes: MIB,
+            timeout: Duration::from_secs(10),
+            checkpoint_bytes: 64 << 20,
+            checkpoint_interval: Duration::from_secs(60),
+            keep_entries: 0,
+            keep_bytes: 0,
+            segment_bytes: 1 << 20,
+        },
+        remember: glimpse_registry::store::Remember {
+            entries: 1000,
+            bytes: 1 << 20,
+        },
+        upload_lease: config.limits.upload_lease,
+        table_cache_bytes: 8 << 20,
+        incarnation: rand::random(),
+    }
+}
+
+pub(super) fn named_store(name: &str, store: Arc<dyn Store>) -> NamedStore {
+    NamedStore {
+        name: name.to_owned(),
+        description: String::new(),
+        weight: 0,
+        store,
+    }
+}
+
+/// Of a raw image.
+pub(super) fn attributes(owner: &str, visibility: Visibility) -> Attributes {
+    Attributes {
+        name: None,
+        visibility,
+        protected: false,
+        os_hidden: false,
+        owner: Some(owner.to_owned()),
+        disk_format: Some("raw".to_owned()),
+        container_format: Some("docker".to_owned()),
+        min_disk: 0,
+        min_ram: 0,
+        tags: BTreeSet::new(),
+        properties: std::collections::BTreeMap::new(),
     }
 }
 
