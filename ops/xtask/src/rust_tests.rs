@@ -36,7 +36,13 @@ const PROPERTIES: &[&str] = &[
 ];
 
 /// Tests on storage that loses what was not synced, by parts of their paths.
-const POWER_CUTS: &[&str] = &["power_cut", "crash", "a_cut_at_any", "cuts_again"];
+const POWER_CUTS: &[&str] = &[
+    "data::tests::power_cut",
+    "power_cut",
+    "crash",
+    "a_cut_at_any",
+    "cuts_again",
+];
 
 /// Tests inside the crates, documentation examples included.
 pub(crate) fn unit(workspace: &Workspace, _budget: Budget) -> Result<Outcome, String> {
@@ -81,7 +87,7 @@ pub(crate) fn crash(workspace: &Workspace, budget: Budget) -> Result<Outcome, St
     cuts.args(["--lib", "--tests", "--"])
         .args(POWER_CUTS)
         .env("GLIMPSE_CRASH_POINTS", points);
-    command::run_tests(&mut cuts, 7, POWER_CUTS)?;
+    command::run_tests(&mut cuts, 8, POWER_CUTS)?;
     Ok(Outcome::Passed)
 }
 

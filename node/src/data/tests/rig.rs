@@ -131,7 +131,7 @@ impl Rig {
         let registry = Registry::open(registry, clock).unwrap();
         Self {
             jump,
-            ..Self::assemble(dir, config, registry, local)
+            ..Self::assemble(dir, config, registry, local, 64 << 20)
         }
     }
 
@@ -141,10 +141,11 @@ impl Rig {
         config: Config,
         registry: Registry,
         store: NamedStore,
+        cache_bytes: u64,
     ) -> Self {
         let cache = glimpse_cache::Config {
             dir: dir.path().join("cache"),
-            size: 64 << 20,
+            size: cache_bytes,
             keep_free: 0,
             max_fills: 4,
             audit_interval: config.cache.audit_interval,

@@ -66,8 +66,9 @@ impl Life {
         drop(std::fs::remove_dir_all(dir.path().join("cache")));
         let images = Arc::new(power::images(power, &machine.images));
         let images = FileStore::with_disk(glimpse_store::file::Config::new("/images"), images);
+        let images = named_store("local", Arc::new(images));
         Some(Self {
-            rig: Rig::assemble(dir, config, registry, named_store("local", Arc::new(images))),
+            rig: Rig::assemble(dir, config, registry, images, 4 << 20),
             power: Arc::clone(power),
             known: std::mem::take(&mut machine.known),
         })
@@ -84,6 +85,8 @@ impl Life {
         machine.dir = Some(self.rig.dir);
     }
 
+    /// Puts things in order, looks at everything, and works through the script; with the power gone
+    /// it never returns.
     pub(super) async fn live(&self, script: &Script) {
         if let Err(Off) = self.work(script).await {
             // Nothing happens any more; whoever waits for the end of the power sees it.
@@ -102,7 +105,7 @@ impl Life {
         for id in self.known.queued().into_iter().take(2) {
             self.act(Action::Upload(id, Data::again(id))).await?;
         }
-        // In these waves only what has been broken off, or deleted, is removed.
+        // With its usual grace, beside uploads: without one it would take their manifests.
         let mut reaper = crate::workers::reaper::Reaper::new(
             Arc::clone(&self.rig.app),
             crate::config::ReaperConfig::default(),
