@@ -1,3 +1,5 @@
+//! What each auth mode makes of a request's headers.
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Context, Unauthorized, authenticate};

@@ -84,7 +84,7 @@ fn bench(name: &str, quick: bool) -> Result<bool, String> {
     workspace.build_release()?;
     let mut command = workspace.cargo();
     command.args(["run", "--release", "--package", "glimpse-bench", "--", name]);
-    command.env("GLIMPSE_BIN", workspace.binary());
+    command.arg("--glimpse").arg(workspace.binary());
     if quick {
         command.arg("--quick");
     }
