@@ -4,16 +4,16 @@
 //! slowest consumer holds the client back through TCP. Nothing is committed here: the writer comes
 //! back unfinished, or is aborted.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
-use bytes::{Bytes, BytesMut};
-use glimpse_store::{StoreError, Write};
+use bytes::Bytes;
+use glimpse_store::{
+    StoreError, Write,
+    buffer::{BLOCK, Buffer, Buffers, DIRECT_ALIGNMENT},
+};
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::hashes::{Algorithm, Digests, Hashers};
@@ -22,19 +22,12 @@ use crate::format::{Inspector, Refused, Verdict};
 /// Bytes of one upload under way at most, where `limits.upload_window` says nothing else.
 pub const WINDOW: usize = 4 << 20;
 
-/// Small frames are joined up to this size, for the sake of the threads' queues; frames of half of
-/// it pass as they are, without a copy. No key: larger ones bring nothing, and leave the caches.
-pub const PIECE: usize = 256 << 10;
+/// What hashes and store get at once, where the window is wide enough for [`PIECES`] of them. No
+/// key: it is what the store writes best.
+pub const PIECE: usize = BLOCK;
 
-/// A run of image data with its share of the window, which is free again when the last clone is
-/// dropped.
-#[derive(Clone)]
-pub struct Piece {
-    /// The data.
-    pub bytes: Bytes,
-    /// Its share; `None` in tests of single parts.
-    pub share: Option<Arc<OwnedSemaphorePermit>>,
-}
+/// The window in pieces, at least: one fills, one is hashed, one is stored, one waits.
+const PIECES: usize = 4;
 
 /// What may come in.
 #[derive(Debug, Clone, Copy)]
@@ -152,7 +145,8 @@ where
 {
     let hashers = Hashers::start(bounds.algorithm)
         .map_err(|error| Broken::Fault(format!("cannot start hash threads: {error}")))?;
-    let (pieces, mut queue) = mpsc::channel::<Piece>((bounds.window / PIECE).max(1));
+    let buffers = buffers(&bounds);
+    let (pieces, mut queue) = mpsc::channel::<Bytes>(PIECES);
     let mut store_error = None;
 
     let writing = async {
@@ -160,7 +154,7 @@ where
             if lost.is_cancelled() {
                 break;
             }
-            if let Err(error) = writer.write(piece.bytes).await {
+            if let Err(error) = writer.write(piece).await {
                 store_error = Some(error);
                 // Closes the queue, which ends the reading.
                 break;
@@ -170,11 +164,9 @@ where
     };
     // Also while it waits for the store or the registry.
     let reading = lost.run_until_cancelled(async {
-        let window = bounds.window.clamp(1, u32::MAX as usize);
         let mut out = Out {
-            window: Arc::new(Semaphore::new(window)),
-            size: window,
-            joined: BytesMut::new(),
+            buffers,
+            filling: None,
             hashers,
             pieces,
         };
@@ -291,64 +283,55 @@ impl Pace {
     }
 }
 
-/// The way out of the intake: joins small frames, takes a share of the window for each piece, and
-/// hands it to the hash threads and the store.
+/// As many as the window holds; smaller ones where it is narrow or the data is announced as small.
+fn buffers(bounds: &Bounds) -> Buffers {
+    let longest = (bounds.window / PIECES).min(PIECE);
+    let size = match bounds.declared.map(usize::try_from) {
+        Some(Ok(declared)) => longest.min(declared),
+        _ => longest,
+    };
+    let size = size.max(1).next_multiple_of(DIRECT_ALIGNMENT);
+    Buffers::new((bounds.window / size).max(PIECES), size)
+}
+
+/// The way out of the intake: collects frames in buffers, and hands each full one to the hash
+/// threads and the store. Where no buffer is free, it waits for the slowest of them.
 struct Out {
-    window: Arc<Semaphore>,
-    /// Bytes of the window.
-    size: usize,
-    joined: BytesMut,
+    buffers: Buffers,
+    filling: Option<Buffer>,
     hashers: Hashers,
-    pieces: mpsc::Sender<Piece>,
+    pieces: mpsc::Sender<Bytes>,
 }
 
 impl Out {
-    async fn push(&mut self, data: Bytes) -> Result<(), Broken> {
-        if data.len() >= PIECE / 2 {
-            self.flush().await?;
-            return self.send(data).await;
-        }
-        if self.joined.is_empty() {
-            // At once for what can still be added before the size is reached.
-            self.joined.reserve(PIECE + PIECE / 2);
-        }
-        self.joined.extend_from_slice(&data);
-        if self.joined.len() >= PIECE {
-            self.flush().await?;
+    async fn push(&mut self, mut data: Bytes) -> Result<(), Broken> {
+        while !data.is_empty() {
+            let mut buffer = match self.filling.take() {
+                Some(buffer) => buffer,
+                None => self.buffers.take().await,
+            };
+            buffer.fill(&mut data);
+            match buffer.is_full() {
+                true => self.send(buffer).await?,
+                false => self.filling = Some(buffer),
+            }
         }
         Ok(())
     }
 
+    /// Sends what is left in the last buffer.
     async fn flush(&mut self) -> Result<(), Broken> {
-        if self.joined.is_empty() {
-            return Ok(());
+        match self.filling.take() {
+            Some(buffer) => self.send(buffer).await,
+            None => Ok(()),
         }
-        let data = self.joined.split().freeze();
-        self.send(data).await
     }
 
-    async fn send(&self, bytes: Bytes) -> Result<(), Broken> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let fault = |cause: &dyn std::fmt::Display| Broken::Fault(cause.to_string());
-        // A frame larger than the window takes all of it.
-        let share = u32::try_from(bytes.len().min(self.size)).unwrap_or(u32::MAX);
-        let share = Arc::clone(&self.window)
-            .acquire_many_owned(share)
-            .await
-            .map_err(|error| fault(&error))?;
-        let piece = Piece {
-            bytes,
-            share: Some(Arc::new(share)),
-        };
-        self.hashers
-            .update(&piece)
-            .await
-            .map_err(|error| fault(&error))?;
-        self.pieces
-            .send(piece)
-            .await
-            .map_err(|_| Broken::Fault("the store has stopped".to_owned()))
+    async fn send(&self, buffer: Buffer) -> Result<(), Broken> {
+        let piece = buffer.freeze();
+        let hashed = self.hashers.update(&piece).await;
+        hashed.map_err(|error| Broken::Fault(error.to_string()))?;
+        let stored = self.pieces.send(piece).await;
+        stored.map_err(|_| Broken::Fault("the store has stopped".to_owned()))
     }
 }

@@ -21,7 +21,6 @@ use tokio::{
 use super::{
     hashes::{Algorithm, Digests, Hashers},
     manifests::{Known, ManifestCache, ManifestError},
-    pipeline::{Piece, WINDOW},
     source::Locations,
 };
 use crate::{app::App, config::CacheConfig};
@@ -183,21 +182,11 @@ async fn read_whole(
         return Err(format!("{size} bytes instead of {length}"));
     }
     let hashers = Hashers::start(algorithm(image)).map_err(|e| e.to_string())?;
-    let window = Arc::new(Semaphore::new(WINDOW));
     if length > 0 {
         let mut stream = store.get(url, 0..length).await.map_err(|e| e.to_string())?;
         while let Some(bytes) = stream.next().await {
             let bytes = bytes.map_err(|e| e.to_string())?;
-            let share = u32::try_from(bytes.len().min(WINDOW)).unwrap_or(u32::MAX);
-            let share = Arc::clone(&window)
-                .acquire_many_owned(share)
-                .await
-                .map_err(|e| e.to_string())?;
-            let piece = Piece {
-                bytes,
-                share: Some(Arc::new(share)),
-            };
-            hashers.update(&piece).await.map_err(|e| e.to_string())?;
+            hashers.update(&bytes).await.map_err(|e| e.to_string())?;
         }
     }
     hashers.finish().await.map_err(|e| e.to_string())

@@ -1,6 +1,7 @@
 //! The repositories that hold image data, behind one trait: put a stream, get a range, stat,
 //! delete, list. One folder per driver with the same file names in each, one conformance suite.
 
+pub mod buffer;
 mod errors;
 pub mod file;
 #[cfg(any(test, feature = "testing"))]
@@ -80,7 +81,8 @@ pub trait Store: Send + Sync + 'static {
 /// An object being written. Dropping it without `finish` removes what was written.
 #[async_trait]
 pub trait Write: Send {
-    /// Appends.
+    /// Appends. Data at an aligned address whose length is a multiple of
+    /// [`buffer::DIRECT_ALIGNMENT`] may be written from where it lies.
     async fn write(&mut self, data: Bytes) -> Result<()>;
     /// Makes the object durable and visible. After an error other than `Exists`, or when this is
     /// dropped, the object may be visible all the same, whole, or become so: whoever holds the key

@@ -18,6 +18,8 @@ use rustix::{
     io::Errno,
 };
 
+use crate::buffer::DIRECT_ALIGNMENT;
+
 /// One directory of flat files.
 pub trait Disk: Send + Sync + 'static {
     /// Makes a file that must not exist, locked against [`File::try_lock`] where the file system
@@ -80,9 +82,6 @@ pub enum Lock {
     /// There are no locks here, so nobody can tell whether a writer lives.
     Unsupported,
 }
-
-/// Offsets, lengths and addresses of direct reads and writes are multiples of this.
-pub(super) const DIRECT_ALIGNMENT: usize = 4096;
 
 /// A directory of the operating system.
 pub(super) struct RealDisk {

@@ -4,7 +4,6 @@
 //! given its own name, so that a name always stands for whole data. What a crash leaves behind has
 //! a temporary name and no lock, and [`Store::remove_unfinished`] removes it.
 
-mod block;
 mod calls;
 mod config;
 pub mod disk;

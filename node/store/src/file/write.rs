@@ -15,11 +15,13 @@ use tokio::{runtime::Handle, task::JoinHandle};
 
 use super::{
     Config, TEMPORARY,
-    block::{BLOCK, Block},
     calls::Calls,
     disk::{Disk, File},
 };
-use crate::{Result, StoreError, Stored, Write};
+use crate::{
+    Result, StoreError, Stored, Write,
+    buffer::{BLOCK, Block, DIRECT_ALIGNMENT},
+};
 
 /// Runs of zeros of this many bytes become holes when provisioning is thin.
 const HOLE: usize = 64 << 10;
@@ -119,6 +121,29 @@ impl Room {
     }
 }
 
+/// What one call writes.
+enum Run {
+    /// Collected here.
+    Collected(Block),
+    /// Written from where it lies.
+    Given(Bytes),
+}
+
+impl Run {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Collected(block) => block.as_slice(),
+            Self::Given(data) => data,
+        }
+    }
+
+    /// Whether direct writes take the data as it lies and go on behind it.
+    fn fits_direct(data: &Bytes) -> bool {
+        data.as_ptr().addr().is_multiple_of(DIRECT_ALIGNMENT)
+            && data.len().is_multiple_of(DIRECT_ALIGNMENT)
+    }
+}
+
 /// An object of the `file` store being written.
 pub(super) struct FileWrite {
     calls: Calls,
@@ -132,11 +157,11 @@ pub(super) struct FileWrite {
     /// The block that is filling, and its place in the file.
     block: Block,
     offset: u64,
-    /// The block before, on its way to the disk.
-    writing: Option<JoinHandle<Result<Block>>>,
+    /// What came before, on its way to the disk.
+    writing: Option<JoinHandle<Result<Run>>>,
     /// Bytes taken.
     size: u64,
-    /// A block was lost to an error or a cancelled call; there is no way on.
+    /// A run was lost to an error or a cancelled call; there is no way on.
     broken: bool,
 }
 
@@ -197,7 +222,7 @@ impl FileWrite {
             declared,
             thin,
             room,
-            block: Block::new(),
+            block: Block::new(BLOCK),
             offset: 0,
             writing: None,
             size: 0,
@@ -205,24 +230,30 @@ impl FileWrite {
         })
     }
 
-    /// Sends the full block on its way and takes up the one before.
-    async fn send_block(&mut self) -> Result<()> {
+    /// Sends `given`, or else the filled block, on its way, once the run before has ended.
+    async fn send(&mut self, given: Option<Bytes>) -> Result<()> {
         self.broken = true;
         let mut free = match self.writing.take() {
-            Some(writing) => written(writing).await?,
-            None => Block::new(),
+            Some(writing) => match written(writing).await? {
+                Run::Collected(block) => block,
+                Run::Given(_) => Block::new(BLOCK),
+            },
+            None => Block::new(BLOCK),
         };
         free.clear();
-        let block = std::mem::replace(&mut self.block, free);
+        let run = match given {
+            Some(data) => Run::Given(data),
+            None => Run::Collected(std::mem::replace(&mut self.block, free)),
+        };
         let (calls, file) = (self.calls.clone(), Arc::clone(&self.file));
         let (offset, thin) = (self.offset, self.thin);
         let room = self.room.clone();
-        self.offset += block.as_slice().len() as u64;
+        self.offset += run.as_slice().len() as u64;
         self.writing = Some(tokio::spawn(async move {
             let call = calls.run(move || {
-                room.check_block(block.as_slice())?;
-                write_block(&*file, offset, block.as_slice(), thin)?;
-                Ok(block)
+                room.check_block(run.as_slice())?;
+                write_block(&*file, offset, run.as_slice(), thin)?;
+                Ok(run)
             });
             call.await.map_err(gone_away)
         }));
@@ -256,7 +287,10 @@ impl Write for FileWrite {
         }
         while !data.is_empty() {
             if self.block.is_full() {
-                self.send_block().await?;
+                self.send(None).await?;
+            }
+            if self.block.is_empty() && Run::fits_direct(&data) {
+                return self.send(Some(data)).await;
             }
             self.block.fill(&mut data);
         }
@@ -337,7 +371,7 @@ fn create(disk: &dyn Disk, key: &str, direct: bool) -> io::Result<(Arc<dyn File>
     }
 }
 
-async fn written(writing: JoinHandle<Result<Block>>) -> Result<Block> {
+async fn written(writing: JoinHandle<Result<Run>>) -> Result<Run> {
     let ended = writing.await;
     ended.unwrap_or_else(|_| Err(StoreError::Unavailable("a write did not end".into())))
 }
