@@ -152,7 +152,7 @@ async fn fill(data: &Path, count: usize) -> Result<()> {
 }
 
 /// Images that carry all three of the marks that `list-flat` filters by.
-const ALL_THREE: usize = 30;
+pub(crate) const ALL_THREE: usize = 30;
 
 /// Image `i` of `count`: each of three marks is on one in ninety, all three on [`ALL_THREE`].
 fn attributes(i: usize, count: usize) -> Attributes {

@@ -1,7 +1,7 @@
 //! The side-by-side runs: Glimpse beside its peers on the same machine, interleaved, medians.
 //!
 //! `glimpse-bench node` installs and starts the reference service and nginx itself, runs the rows
-//! of the table, prints it and writes `target/bench/node.json`. A row whose peer did not run does
+//! of the table, prints it and writes `target/bench/node.json` (`node-rows.json` for some of them). A row whose peer did not run does
 //! not hold (`holds` is null), and the exit code is 1.
 
 mod api;
@@ -98,5 +98,10 @@ fn run(mut options: Options) -> Result<bool> {
     options.dir = options.dir.canonicalize()?;
     options.glimpse = options.glimpse.canonicalize()?;
     let results = rows::node(&options)?;
-    row::report(&results, &options.dir.join("node.json"))
+    // A part of the table does not take the whole one's place.
+    let file = match options.row.is_empty() {
+        true => "node.json",
+        false => "node-rows.json",
+    };
+    row::report(&results, &options.dir.join(file))
 }
