@@ -1,19 +1,28 @@
 //! VMware's VMDK with a sparse header: monolithicSparse and streamOptimized. A little-endian
 //! header names a descriptor of text, which QEMU obeys, so every line of it is checked. Files of a
-//! descriptor alone, which name other files as their data, are recognised and refused.
+//! descriptor alone, which name other files as their data, are recognised and refused ([`text`]).
 //!
-//! Beyond the reference, a descriptor that QEMU would read differently than this check is refused:
-//! one that names a parent, or a second createType, even in a comment, as QEMU looks for the words
-//! anywhere; and a capacity of 0, upon which QEMU follows the descriptor instead of the header.
+//! Beyond the reference, what QEMU would read differently than this check is refused: a descriptor
+//! that names a parent, or a second createType, even in a comment, as QEMU looks for the words
+//! anywhere; one that QEMU would read on behind; a capacity of 0, upon which QEMU follows the
+//! descriptor instead of the header; a footer that is not where QEMU looks; and the older header
+//! of ESX, behind which QEMU looks for a parent as well.
+
+mod text;
 
 use super::{
     Format, Found, Step, Violation,
     capture::{MAX_REGION, Region, Tail, bytes},
 };
+use text::{Look, Word};
 
 const MAGIC: &[u8] = b"KDMV";
+/// Of the sparse files of ESX.
+const MAGIC_ESX: &[u8] = b"COWD";
 const HEADER_LENGTH: usize = 512;
 const SECTOR: u64 = 512;
+/// Behind the header QEMU looks for a parent in so much, up to a NUL, whatever the header says.
+const QEMU_DESCRIPTOR: usize = 20 * 512;
 /// Of the grain directory: it is in a footer.
 const AT_END: u64 = u64::MAX;
 /// Marker, footer, end of stream.
@@ -24,8 +33,8 @@ const MARKER_END: u32 = 0;
 enum Vmdk {
     /// The first sector decides.
     Start { header: Region, types: Vec<String> },
-    /// All text so far: maybe a descriptor.
-    Text(Region),
+    /// Some other file: maybe a descriptor.
+    Text(Word),
     /// A sparse header.
     Sparse(Sparse),
 }
@@ -35,6 +44,8 @@ struct Sparse {
     descriptor: Region,
     descriptor_is_safe: bool,
     tail: Option<Tail>,
+    /// Bytes of the file so far; counted for the tail.
+    length: u64,
     types: Vec<String>,
 }
 
@@ -68,35 +79,32 @@ impl Format for Vmdk {
                 Self::Start { header, types } => {
                     header.take(at, piece);
                     let data = header.data();
-                    let sparse = data.starts_with(MAGIC);
-                    let text = before_nul(data);
-                    if !sparse && !text.iter().all(|byte| is_text(*byte)) {
-                        return Step::NotThis;
-                    }
-                    if !sparse && text.len() < data.len() {
-                        return text_ended(text);
+                    if data.starts_with(MAGIC_ESX) {
+                        return refused(descriptor("sparse files of ESX are not allowed"));
                     }
                     if !header.is_complete() {
                         return Step::More;
                     }
-                    *self = if sparse {
-                        match Sparse::new(data, std::mem::take(types)) {
-                            Ok(sparse) => Self::Sparse(sparse),
-                            Err(violation) => return refused(violation),
+                    if !data.starts_with(MAGIC) {
+                        let mut word = Word::new();
+                        match word.take(0, data) {
+                            _ if text::begins(data) => return refused(descriptor_alone()),
+                            Look::Found => return refused(descriptor_alone()),
+                            Look::Ended => return Step::NotThis,
+                            Look::More => *self = Self::Text(word),
                         }
-                    } else {
-                        let mut text = Region::new(0, MAX_REGION);
-                        text.take(0, data);
-                        Self::Text(text)
-                    };
+                        continue;
+                    }
+                    match Sparse::new(data, std::mem::take(types)) {
+                        Ok(sparse) => *self = Self::Sparse(sparse),
+                        Err(violation) => return refused(violation),
+                    }
                 }
-                Self::Text(text) => {
-                    let before = text.data().len();
-                    text.take(at, piece);
-                    let nul = text.data().iter().skip(before).any(|byte| *byte == 0);
-                    return match nul || text.is_complete() {
-                        false => Step::More,
-                        true => text_ended(text.data()),
+                Self::Text(word) => {
+                    return match word.take(at, piece) {
+                        Look::More => Step::More,
+                        Look::Found => refused(descriptor_alone()),
+                        Look::Ended => Step::NotThis,
                     };
                 }
                 Self::Sparse(sparse) => return sparse.update(at, piece),
@@ -109,8 +117,12 @@ impl Format for Vmdk {
             Self::Start { header, .. } if header.data().starts_with(MAGIC) => {
                 Some(Found::cut_short())
             }
-            Self::Start { header: text, .. } | Self::Text(text) => is_descriptor(text.data())
-                .then(|| Found::of_unknown_size().checked(Err(descriptor_alone()))),
+            Self::Start { header, .. } => {
+                let data = header.data();
+                (text::begins(data) || Word::new().take(0, data) == Look::Found)
+                    .then(|| Found::of_unknown_size().checked(Err(descriptor_alone())))
+            }
+            Self::Text(_) => None,
             Self::Sparse(sparse) => Some(sparse.finish()),
         }
     }
@@ -118,7 +130,7 @@ impl Format for Vmdk {
     fn held(&self) -> usize {
         match self {
             Self::Start { header, .. } => header.data().len(),
-            Self::Text(text) => text.data().len(),
+            Self::Text(_) => 0,
             Self::Sparse(sparse) => {
                 sparse.descriptor.data().len() + sparse.tail.as_ref().map_or(0, Tail::held)
             }
@@ -145,25 +157,6 @@ fn footer(reason: &'static str) -> Violation {
 /// A descriptor ends at its first NUL.
 fn before_nul(data: &[u8]) -> &[u8] {
     data.split(|byte| *byte == 0).next().unwrap_or_default()
-}
-
-fn text_ended(text: &[u8]) -> Step {
-    match is_descriptor(text) {
-        true => refused(descriptor_alone()),
-        false => Step::NotThis,
-    }
-}
-
-fn is_text(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~' | b'\t'..=b'\r' | 0x1c..=0x1f)
-}
-
-/// Text up to its first NUL that names a createType.
-fn is_descriptor(text: &[u8]) -> bool {
-    const CREATE_TYPE: &[u8] = b"createtype=\"";
-    let text = before_nul(text);
-    text.windows(CREATE_TYPE.len())
-        .any(|window| window.eq_ignore_ascii_case(CREATE_TYPE))
 }
 
 impl Header {
@@ -201,6 +194,7 @@ impl Sparse {
             descriptor: Region::new(SECTOR, length),
             descriptor_is_safe: false,
             tail: (header.grain_directory == AT_END).then(|| Tail::new(FOOTER_LENGTH)),
+            length: 0,
             types,
         })
     }
@@ -208,6 +202,7 @@ impl Sparse {
     fn update(&mut self, at: u64, piece: &[u8]) -> Step {
         if let Some(tail) = &mut self.tail {
             tail.take(piece);
+            self.length = at.saturating_add(piece.len() as u64);
         }
         if !self.descriptor_is_safe {
             self.descriptor.take(at, piece);
@@ -237,6 +232,8 @@ impl Sparse {
         match self.tail.as_ref().map(Tail::data) {
             None => self.found(),
             Some(None) => Found::cut_short(),
+            // QEMU would look for it in whole sectors.
+            Some(Some(_)) if !self.length.is_multiple_of(SECTOR) => Found::cut_short(),
             Some(Some(tail)) => self.found().checked(check_footer(&self.header, tail)),
         }
     }
@@ -283,7 +280,11 @@ fn is_key(text: &str) -> bool {
 
 /// Every line must be known to be harmless.
 fn check_descriptor(data: &[u8], types: &[String]) -> Result<(), Violation> {
-    let text = match std::str::from_utf8(before_nul(data)) {
+    let text = before_nul(data);
+    if text.len() == data.len() && data.len() < QEMU_DESCRIPTOR {
+        return Err(descriptor("it does not end with a NUL"));
+    }
+    let text = match std::str::from_utf8(text) {
         Ok(text) if text.is_ascii() => text.to_ascii_lowercase(),
         Ok(_) | Err(_) => return Err(descriptor("it is not ASCII")),
     };

@@ -498,10 +498,6 @@ async fn ossa_2023_002_vmdk_descriptors_that_name_host_files_are_refused() {
         ("footer", wrong_footer),
     ] {
         for format in ["vmdk", "raw", "ami"] {
-            // A descriptor alone, in text, is nothing but text where VMDK is not asked for.
-            if what == "text" && format != "vmdk" {
-                continue;
-            }
             assert_eq!(
                 upload_as(&client, format, data.clone()).await,
                 415,
@@ -510,6 +506,52 @@ async fn ossa_2023_002_vmdk_descriptors_that_name_host_files_are_refused() {
         }
     }
     assert_eq!(upload_as(&client, "vmdk", samples::good_vmdk()).await, 204);
+}
+
+/// What is no text, and what QEMU reads as a descriptor all the same.
+#[tokio::test]
+async fn cve_2022_47951_a_descriptor_that_is_not_quite_text_is_refused() {
+    let node = Node::start().await;
+    let client = node.client();
+    let flat = samples::vmdk_descriptor("monolithicFlat", "RW 2048 FLAT \"/etc/passwd\" 0");
+    let behind = |start: &[u8]| [start, flat.as_bytes()].concat();
+    let comments = "# a comment\n".repeat(1000);
+    for (what, data) in [
+        ("a byte in a comment", behind(b"# \xe9\n")),
+        (
+            "a byte after the word",
+            [flat.as_bytes(), b"# \xe9\n"].concat(),
+        ),
+        (
+            "an equals sign for the quote",
+            flat.replace("=\"mono", "==mono").into_bytes(),
+        ),
+        ("spaces", behind(b"   \n  \r\n")),
+        ("tabs", behind(b"\t\t\n")),
+        ("a byte order mark", behind(b"\xef\xbb\xbf")),
+        ("10 KB of comments", behind(comments.as_bytes())),
+        ("binary", behind(&[0xff; 4000])),
+        ("Windows", flat.replace('\n', "\r\n").into_bytes()),
+        ("zeros", [flat.as_bytes(), &[0; 4096]].concat()),
+        ("a long tail", [flat.as_bytes(), &[0xe9; 4096]].concat()),
+        ("a sparse file of ESX", {
+            let mut data = vec![0; 4096];
+            data[..4].copy_from_slice(b"COWD");
+            data[512..546].copy_from_slice(b"parentFileNameHint=\"/etc/passwd\"\nx");
+            data
+        }),
+    ] {
+        for format in ["vmdk", "raw", "ami"] {
+            let id = client.created(json!({"disk_format": format})).await;
+            let status = client.upload(&id, data.clone()).await.status;
+            assert_eq!(status, 415, "{what} as {format}");
+            client.download(&id).await.expect(204);
+        }
+    }
+    eventually("an empty store", async || {
+        node.stored_files().is_empty().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

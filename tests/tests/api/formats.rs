@@ -182,6 +182,12 @@ async fn unsafe_images_are_refused_as_themselves_and_as_raw() {
         ("qcow2", "version 4", samples::qcow2_of_version(4)),
         ("qcow2", "version 1", samples::qcow2_of_version(1)),
         ("vmdk", "flat extent", samples::vmdk(&flat)),
+        ("vmdk", "descriptor alone", flat.clone().into_bytes()),
+        (
+            "vmdk",
+            "descriptor that is not quite text",
+            [b"#\xe9\n", flat.as_bytes()].concat(),
+        ),
         ("raw", "qed", samples::qed()),
     ] {
         for declared in [format, "raw"] {

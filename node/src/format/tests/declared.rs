@@ -115,7 +115,7 @@ fn a_refusal_comes_as_soon_as_it_is_certain_and_stays() {
     };
     // Data, declared, the first byte count that must be refused.
     for (data, declared, certain) in [
-        (qcow2(3), "vmdk", 4),
+        (qcow2(3), "vmdk", 512),
         (vec![0; 1000], "qcow2", 1),
         (vec![0; 40000], "iso", 34816),
         (backed, "qcow2", 512),

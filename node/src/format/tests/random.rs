@@ -27,8 +27,17 @@ fn damage() -> impl Strategy<Value = Vec<(usize, Vec<u8>)>> {
     prop::collection::vec((offset(), bytes), 0..5)
 }
 
+/// So many cases, or as many as the environment asks for where that is more.
+fn cases(least: u32) -> ProptestConfig {
+    let asked = ProptestConfig::default();
+    ProptestConfig {
+        cases: asked.cases.max(least),
+        ..asked
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn the_verdict_does_not_depend_on_the_pieces(
@@ -61,6 +70,41 @@ proptest! {
         let lengths: Vec<_> = head.into_iter().chain(lengths).collect();
         let pieces = inspect_in(rules, &data, &lengths);
         prop_assert_eq!(whole.clone().ok(), pieces.ok(), "{:?}", whole);
+    }
+
+    #[test]
+    fn nothing_that_qemu_follows_as_a_descriptor_passes(
+        before in prop::collection::vec(1..=u8::MAX, 0..1500),
+        word in "[cC]reate[tT]ype",
+        after in prop::collection::vec(any::<u8>(), 0..1500),
+        declared in prop::sample::select(vec!["raw", "ami", "vmdk"]),
+        lengths in prop::collection::vec(1..700usize, 1..8),
+    ) {
+        let data = [&before, word.as_bytes(), &after].concat();
+        prop_assert!(inspect_in(rules(declared), &data, &lengths).is_err());
+    }
+
+    #[test]
+    fn nothing_that_qemu_takes_for_a_descriptor_passes(
+        lines in prop::collection::vec(
+            prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..60).prop_map(|mut line| {
+                    line.retain(|byte| *byte != b'\n');
+                    [b"#", &line[..], b"\n"].concat()
+                }),
+                "[ ]{1,9}\r?\n".prop_map(String::into_bytes),
+            ],
+            0..8,
+        ),
+        version in "version=[123]\r?\n",
+        after in prop::collection::vec(any::<u8>(), 0..1500),
+        declared in prop::sample::select(vec!["raw", "ami", "vmdk"]),
+        lengths in prop::collection::vec(1..700usize, 1..8),
+    ) {
+        let start = [&lines.concat(), version.as_bytes()].concat();
+        prop_assume!(start.len() <= 512);
+        let data = [start, after].concat();
+        prop_assert!(inspect_in(rules(declared), &data, &lengths).is_err());
     }
 
     #[test]

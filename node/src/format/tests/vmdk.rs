@@ -147,31 +147,185 @@ fn a_descriptor_with_anything_unknown_is_refused() {
     );
 }
 
+/// A descriptor alone, whose disk is a file of the host.
+const FLAT: &str = "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n\
+    createType=\"monolithicFlat\"\nRW 1 FLAT \"/etc/passwd\" 0\n";
+
+/// That data is refused, as what it is, as raw, and as what cannot be inspected.
+#[track_caller]
+fn refused_as_anything(what: &str, data: &[u8]) {
+    for declared in ["vmdk", "raw", "ami", "aki", "ploop", "qcow2"] {
+        for require_match in [true, false] {
+            let rules = Rules {
+                require_match,
+                ..rules(declared)
+            };
+            let refused = inspect(rules, data);
+            assert!(refused.is_err(), "{what} as {declared}: {refused:?}");
+        }
+    }
+    let why = unsafe_because("vmdk", data);
+    assert!(why.contains("without its data"), "{what}: {why}");
+}
+
 #[test]
-fn a_descriptor_without_its_data_is_refused() {
-    let flat = DESCRIPTOR.replace("monolithicSparse", "monolithicFlat");
-    let mut padded = flat.clone().into_bytes();
-    padded.resize(4096, 0);
-    let mut late = "# a comment\n".repeat(50_000).into_bytes();
-    late.extend(flat.as_bytes());
-    for data in [
-        flat.as_bytes(),
-        DESCRIPTOR.as_bytes(),
-        b"CREATETYPE=\"x",
-        &padded,
-        &late,
-        &[flat.as_bytes(), &vec![b'\n'; 3 << 20]].concat(),
+fn cve_2022_47951_one_byte_in_a_comment_does_not_hide_a_descriptor() {
+    for comment in [
+        &b"# \xe9"[..],
+        b"#\xe9",
+        b"#\xff\xfe",
+        b"# \x01\x7f",
+        b"#\x80\n#\x81",
     ] {
-        let why = unsafe_because("vmdk", data);
-        assert!(why.contains("without its data"), "{why}");
+        let text = FLAT.as_bytes().split_at(FLAT.find('\n').unwrap()).1;
+        refused_as_anything("in the first line", &[comment, text].concat());
+        let before = [b"createType=\"monolithicFlat\"\n", comment, b"\n"].concat();
+        let data = [&before, FLAT.as_bytes()].concat();
+        refused_as_anything("behind the word", &data);
+        let data = [FLAT.as_bytes(), comment].concat();
+        refused_as_anything("at the end", &data);
     }
 }
 
 #[test]
-fn text_that_is_no_descriptor_is_raw() {
+fn cve_2022_47951_any_two_characters_do_for_the_equals_sign_of_the_create_type() {
+    for sign in [
+        "==", "= ", "  ", "\n\"", "\t\t", ":\"", "'\"", "ab", "=\u{e9}", "=", "",
+    ] {
+        let text = FLAT.replace("=\"monolithicFlat", &format!("{sign}monolithicFlat"));
+        assert_ne!(text, FLAT);
+        refused_as_anything(sign, text.as_bytes());
+    }
+    for word in [
+        "createtype",
+        "CREATETYPE",
+        "ddb.createType",
+        "xcreateTypecreateType",
+    ] {
+        refused_as_anything(word, FLAT.replace("createType", word).as_bytes());
+    }
+}
+
+#[test]
+fn cve_2022_47951_a_descriptor_is_seen_wherever_qemu_sees_it() {
+    let flat = FLAT.as_bytes();
+    let with_start = |start: &[u8]| [start, flat].concat();
+    for (what, data) in [
+        ("as it is", flat.to_vec()),
+        ("of an allowed type", DESCRIPTOR.as_bytes().to_vec()),
+        ("lines of Windows", FLAT.replace('\n', "\r\n").into_bytes()),
+        ("no line end", FLAT.trim_end().as_bytes().to_vec()),
+        ("spaces first", with_start(b"  \n   \r\n")),
+        ("an indented comment", with_start(b"   ")),
+        ("tabs first", with_start(b"\t\t\n\x0b\x0c\n")),
+        ("empty lines first", with_start(b"\n\n\r\n")),
+        ("a byte order mark first", with_start(b"\xef\xbb\xbf")),
+        ("binary first", with_start(&[0xff; 300])),
+        ("more binary first", with_start(&[0xff; 3000])),
+        (
+            "10 KB of comments first",
+            with_start(&b"# comment\n".repeat(1000)),
+        ),
+        (
+            "one comment of 10 KB first",
+            with_start(&[&[b'#'; 10_000][..], b"\n"].concat()),
+        ),
+        (
+            "as late as QEMU reads",
+            with_start(&vec![b'\n'; (1 << 20) - 1 - FLAT.find("Type").unwrap() - 4]),
+        ),
+        ("across the first sector", with_start(&[b'#'; 512 - 75])),
+        ("zeros behind", [flat, &[0; 4096]].concat()),
+        (
+            "3 MiB of text behind",
+            [flat, &vec![b'\n'; 3 << 20]].concat(),
+        ),
+        ("binary behind", [flat, &[0xe9; 700]].concat()),
+        ("an ISO behind", {
+            let mut data = iso();
+            put(&mut data, 0, flat);
+            data[flat.len()..32_768].fill(b'\n');
+            data
+        }),
+        ("the word alone", b"createType".to_vec()),
+        // QEMU's probe takes what its reader then cannot follow.
+        ("no createType", b"# x\nversion=1\nCID=1\n".to_vec()),
+        ("a NUL in a comment", b"#\0\nversion=3\r\n".to_vec()),
+        ("version first", [b"version=2\n", flat].concat()),
+    ] {
+        refused_as_anything(what, &data);
+    }
+}
+
+#[test]
+fn every_place_of_a_descriptor_in_the_first_sectors_is_seen() {
+    // With what surely is no word before it, byte by byte over the bounds of sector and piece.
+    for before in (0..=1030).step_by(7).chain(480..520) {
+        let mut data = vec![b'c'; before];
+        data.extend(b"createTYPE");
+        for lengths in [&[usize::MAX][..], &[1], &[511, 2], &[512], &[513, 3]] {
+            let refused = inspect_in(rules("raw"), &data, lengths);
+            assert!(refused.is_err(), "{before} {lengths:?}");
+        }
+    }
+}
+
+#[test]
+fn a_sparse_file_of_esx_is_refused() {
+    let mut data = vec![0; 4096];
+    put(&mut data, 0, b"COWD\x01\0\0\0");
+    // QEMU reads it, and opens what this says.
+    put(
+        &mut data,
+        512,
+        b"parentFileNameHint=\"/etc/passwd\"\nCID=1\nparentCID=1\n",
+    );
+    for declared in ["vmdk", "raw", "ami"] {
+        let refused = inspect(rules(declared), &data).unwrap_err();
+        assert!(refused.0.contains("ESX"), "{declared}: {refused}");
+    }
+}
+
+#[test]
+fn a_descriptor_that_qemu_reads_on_behind_is_refused() {
+    let mut text = DESCRIPTOR.to_owned();
+    while text.len() < 1024 {
+        text.push('#');
+    }
+    let mut data = vmdk(text.as_bytes());
+    put(&mut data, 36, &2u64.to_le_bytes());
+    put(
+        &mut data,
+        512 + 1024,
+        b"\nparentFileNameHint=\"/etc/passwd\"\n",
+    );
+    assert!(unsafe_because("vmdk", &data).contains("does not end with a NUL"));
+    // With its end it is what the file says it is.
+    put(&mut data, 512 + 1023, b"\0");
+    assert_eq!(accepted("vmdk", &data), ("vmdk", Some(1 << 20)));
+}
+
+#[test]
+fn data_that_is_no_descriptor_is_raw() {
     let mut long = b"a line of text\n".repeat(200_000);
     long.extend(DESCRIPTOR.as_bytes());
-    for data in [&b"KDM"[..], b"createType=", b"\0createType=\"x\"", &long] {
+    let late = [&vec![b'\n'; (1 << 20) - 10], &b"createType"[..]].concat();
+    let mut behind_zero = vec![b'x'; 2000];
+    behind_zero[1000] = 0;
+    behind_zero.extend(FLAT.as_bytes());
+    for data in [
+        &b"KDM"[..],
+        b"COW",
+        b"createTyp",
+        b"create type",
+        b"\0createType=\"x\"",
+        b"# comment\nversions=1\n",
+        b"#version=1",
+        b"a\nversion=1\n",
+        &long,
+        &late,
+        &behind_zero,
+    ] {
         assert_eq!(accepted("raw", data), ("raw", Some(data.len() as u64)));
     }
 }
@@ -224,6 +378,16 @@ fn a_footer_that_says_otherwise_than_the_header_is_refused() {
     put(&mut second, 512 + 28, &3u64.to_le_bytes());
     twice.extend(second);
     assert!(unsafe_because("vmdk", &twice).contains("differs from the header"));
+    // QEMU reads whole sectors, the last ones, so one that is not at their bound is not its own.
+    for more in [1, 100, 511] {
+        let mut moved = sound[..footer].to_vec();
+        moved.resize(footer + more, 0);
+        moved.extend(&sound[footer..]);
+        assert!(
+            unsafe_because("vmdk", &moved).contains("cut short"),
+            "{more}"
+        );
+    }
     for cut in [1, 512, 1536] {
         assert!(
             inspect(rules("vmdk"), &sound[..sound.len() - cut]).is_err(),
