@@ -120,10 +120,6 @@ async fn fill(data: &Path, count: usize) -> Result<()> {
     let config = glimpse_registry::Config {
         dir: data.registry(),
         replication,
-        remember: glimpse_registry::store::Remember {
-            entries: 10_000,
-            bytes: 16 << 20,
-        },
         upload_lease: Duration::from_secs(60),
         table_cache_bytes: 512 << 20,
         incarnation: uuid::Uuid::new_v4().as_u128(),

@@ -352,8 +352,6 @@ fn registry_config(config: &Config, data_dir: &DataDir) -> glimpse_registry::Con
         keep_entries,
         keep_size,
         segment_size,
-        dedup_entries,
-        dedup_size,
         table_cache,
     } = config.registry;
     glimpse_registry::Config {
@@ -374,10 +372,6 @@ fn registry_config(config: &Config, data_dir: &DataDir) -> glimpse_registry::Con
             keep_entries,
             keep_bytes: keep_size,
             segment_bytes: segment_size,
-        },
-        remember: glimpse_registry::store::Remember {
-            entries: dedup_entries,
-            bytes: dedup_size,
         },
         upload_lease: config.limits.upload_lease,
         table_cache_bytes: table_cache,

@@ -1,6 +1,9 @@
-//! The encodings of everything the registry writes: a version byte, then postcard.
+//! The encodings of everything the registry writes: a version byte, then postcard; in the tables
+//! with a CRC-32 behind it (little-endian), since a table's pages are not verified when they are
+//! read, and a record of which one bit has changed may well decode.
 //!
-//! A value of an unknown version is a fault, never a guess: it was written by a newer node.
+//! A value of an unknown version is a fault, never a guess: it was written by a newer node. So is
+//! one that is not what was written.
 
 use std::fmt::Display;
 
@@ -9,8 +12,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::command::{COMMAND_FORMAT, Envelope};
 
-/// The version of the encoding of values in the tables.
-const VALUE_FORMAT: u8 = 1;
+/// The version of records, the values in the tables, that this program writes, and the only one it
+/// reads.
+pub const RECORD_FORMAT: u8 = 1;
 
 /// Makes a fault of an error: `.map_err(fault("what was being done"))`.
 pub(crate) fn fault<E: Display>(what: &'static str) -> impl Fn(E) -> Fault {
@@ -22,12 +26,29 @@ pub(crate) fn fault<E: Display>(what: &'static str) -> impl Fn(E) -> Fault {
 
 /// Encodes a value for a table.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Fault> {
-    versioned(VALUE_FORMAT, value)
+    versioned(RECORD_FORMAT, value).map(sealed)
 }
 
 /// Decodes a value of a table.
 pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Fault> {
-    unversioned(VALUE_FORMAT, what, bytes)
+    unversioned(RECORD_FORMAT, what, unsealed(what, bytes)?)
+}
+
+/// Puts its checksum behind a value.
+pub(crate) fn sealed(mut value: Vec<u8>) -> Vec<u8> {
+    let sum = crc32fast::hash(&value);
+    value.extend_from_slice(&sum.to_le_bytes());
+    value
+}
+
+/// The value without its checksum, if that is right.
+pub(crate) fn unsealed<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], Fault> {
+    let damaged = || fault(what)("the value in the tables is damaged");
+    let (value, sum) = bytes.split_last_chunk().ok_or_else(damaged)?;
+    match crc32fast::hash(value) == u32::from_le_bytes(*sum) {
+        true => Ok(value),
+        false => Err(damaged()),
+    }
 }
 
 /// Encodes a command for the log.

@@ -34,7 +34,7 @@ mod writer;
 use glimpse_replication::{Fault, Unavailable};
 
 use crate::outcome::Rejection;
-pub use crate::{registry::Registry, view::View};
+pub use crate::{encoding::RECORD_FORMAT, registry::Registry, tables::TABLE_FORMAT, view::View};
 
 /// Why a registry call has no result.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -60,8 +60,6 @@ pub struct Config {
     pub dir: std::path::PathBuf,
     /// The group below.
     pub replication: glimpse_replication::Config,
-    /// What is remembered for deduplication.
-    pub remember: store::Remember,
     /// How long an upload stays alive without a sign of life, in the log's time.
     pub upload_lease: std::time::Duration,
     /// Bytes of redb's page cache. Decoded records take up to a fifth of that again, mostly far less.

@@ -18,7 +18,7 @@ use crate::{
     plan::plan,
     postings::{Kind, Posting, chunk_of, decode_rows, sort_kind, sort_posting},
     query::{Direction, ListQuery, SortKey},
-    tables::decode_row,
+    tables::row_in,
     view::View,
 };
 
@@ -185,7 +185,7 @@ impl Page<'_> {
             let Some((_, value)) = step(&mut entries, direction)? else {
                 break;
             };
-            let row = decode_row(value.value())?;
+            let row = row_in(value.value())?;
             let is_marker = marker.is_some_and(|marker| marker.row == row);
             if !is_marker && candidates.contain(row)? {
                 self.push(self.view.record(row)?);

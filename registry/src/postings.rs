@@ -15,7 +15,7 @@ use redb::ReadableTable as _;
 use roaring::RoaringBitmap;
 
 use crate::{
-    encoding::fault,
+    encoding::{fault, sealed, unsealed},
     image::{Image, MemberStatus, Visibility},
     query::{NumberColumn, SortKey, TextColumn},
     status::Status,
@@ -322,7 +322,8 @@ pub(crate) fn load(
 
 /// Decodes the set of a posting.
 pub(crate) fn decode_rows(bytes: &[u8]) -> Result<RoaringBitmap, Fault> {
-    RoaringBitmap::deserialize_from(bytes).map_err(fault("decoding an index"))
+    const WHAT: &str = "decoding an index";
+    RoaringBitmap::deserialize_from(unsealed(WHAT, bytes)?).map_err(fault(WHAT))
 }
 
 /// Changes to postings within one transaction, written once at its end: however many rows of a
@@ -366,7 +367,6 @@ impl Pending {
         self,
         table: &mut redb::Table<'_, &'static [u8], &'static [u8]>,
     ) -> Result<(), Fault> {
-        let mut encoded = Vec::new();
         for (key, (added, removed)) in self.0 {
             let mut rows = {
                 let value = table
@@ -385,11 +385,11 @@ impl Pending {
             // First as if never run-coded, so that a set has one encoding, whatever its past.
             rows.remove_run_compression();
             rows.optimize();
-            encoded.clear();
+            let mut encoded = Vec::with_capacity(rows.serialized_size() + 4);
             rows.serialize_into(&mut encoded)
                 .map_err(fault("encoding an index"))?;
             table
-                .insert(key.as_slice(), encoded.as_slice())
+                .insert(key.as_slice(), sealed(encoded).as_slice())
                 .map_err(fault("writing an index"))?;
         }
         Ok(())

@@ -19,7 +19,7 @@ use crate::{
     image::{Attributes, Image, ImageId, Member, MemberStatus, Timestamp, UploadId, Version},
     outcome::{Outcome, Rejection},
     status::Status,
-    store::{Reader, Store},
+    store::{Reader, Remember, Store},
     view::View,
 };
 
@@ -49,7 +49,7 @@ impl Registry {
         let store = Store::open(
             &config.dir.join("tables.redb"),
             config.table_cache_bytes,
-            config.remember,
+            Remember::STANDARD,
         )?;
         let seams = Seams {
             clock,

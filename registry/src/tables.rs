@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     command::CommandId,
-    encoding::{decode, fault},
+    encoding::{decode, fault, unsealed},
     image::{Image, ImageId, Member, PendingDelete, Timestamp, Upload},
 };
 
@@ -18,11 +18,11 @@ use crate::{
 pub(crate) type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// The version of this page. Another one is refused at open.
-pub(crate) const TABLE_FORMAT: u32 = 2;
+pub const TABLE_FORMAT: u32 = 1;
 
 /// [`FORMAT_KEY`] → [`TABLE_FORMAT`], 4 bytes; [`META_KEY`] → [`Meta`].
 pub(crate) const META: Definition = TableDefinition::new("meta");
-/// Image id → row, 4 bytes.
+/// Image id → row, 4 bytes, and its checksum.
 pub(crate) const IDS: Definition = TableDefinition::new("ids");
 /// Row → [`Image`], without its upload.
 pub(crate) const RECORDS: Definition = TableDefinition::new("records");
@@ -40,7 +40,7 @@ pub(crate) const USAGE: Definition = TableDefinition::new("usage");
 pub(crate) const REMEMBERED: Definition = TableDefinition::new("remembered");
 /// Log index → command id (24 bytes): the order in which commands are forgotten.
 pub(crate) const REMEMBERED_ORDER: Definition = TableDefinition::new("remembered_order");
-/// Posting key ([`crate::postings`]) → serialized roaring bitmap of the rows.
+/// Posting key ([`crate::postings`]) → serialized roaring bitmap of the rows, and its checksum.
 pub(crate) const POSTINGS: Definition = TableDefinition::new("postings");
 
 /// All tables, in the order of a snapshot.
@@ -148,12 +148,17 @@ pub(crate) fn get<T: serde::de::DeserializeOwned>(
 pub(crate) fn row_of(ids: &impl Rows, id: ImageId) -> Result<Option<u32>, Fault> {
     const WHAT: &str = "reading an image id";
     match ids.get(id.0.as_slice()).map_err(fault(WHAT))? {
-        Some(value) => decode_row(value.value()).map(Some),
+        Some(value) => row_in(value.value()).map(Some),
         None => Ok(None),
     }
 }
 
-/// A row as [`IDS`] and keys hold it.
+/// The row in a value of [`IDS`].
+pub(crate) fn row_in(value: &[u8]) -> Result<u32, Fault> {
+    decode_row(unsealed("reading an image id", value)?)
+}
+
+/// A row as keys hold it.
 pub(crate) fn decode_row(bytes: &[u8]) -> Result<u32, Fault> {
     bytes
         .try_into()

@@ -7,6 +7,7 @@
 
 mod crash;
 mod fixture;
+mod golden;
 mod handle;
 mod listing;
 mod lost_answer;

@@ -7,7 +7,7 @@ use redb::{ReadableTable as _, Table, WriteTransaction};
 
 use crate::{
     command::CommandId,
-    encoding::{encode, fault},
+    encoding::{encode, fault, sealed},
     image::{Image, ImageId, Member},
     machine::{Change, StateView},
     outcome::Remembered,
@@ -18,14 +18,25 @@ use crate::{
 
 type Open<'t> = Table<'t, &'static [u8], &'static [u8]>;
 
-/// How much is remembered for deduplication; the oldest is forgotten first. The same on every node
-/// of a group, or their tables differ.
+/// How much is remembered for deduplication; the oldest is forgotten first.
+///
+/// What is still remembered decides what a repeated command does, so this is part of the machine
+/// like [`crate::command::COMMAND_FORMAT`], and no setting: nodes that differed would come to
+/// different tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remember {
     /// Commands at most.
     pub entries: u64,
     /// Bytes of their ids and answers at most.
     pub bytes: u64,
+}
+
+impl Remember {
+    /// What every node remembers.
+    pub const STANDARD: Self = Self {
+        entries: 100_000,
+        bytes: 16 << 20,
+    };
 }
 
 /// The tables, open for writing.
@@ -146,7 +157,7 @@ impl<'t> Writer<'t> {
         self.pending.replace(before, Some(after));
         let row = tables::row_key(after.row);
         if before.is_none() {
-            put(&mut self.ids, &after.id.0, &row)?;
+            put(&mut self.ids, &after.id.0, &sealed(row.to_vec()))?;
         }
         put(&mut self.records, &row, &encode(after)?)
     }

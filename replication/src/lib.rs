@@ -11,7 +11,7 @@
 //! Time, disk and network reach this crate through seams ([`Clock`], [`disk::Disk`],
 //! [`transport::Transport`]), so that a whole cluster can run in one thread from one seed.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -31,7 +31,10 @@ mod ready;
 pub mod testing;
 pub mod transport;
 
-pub use crate::handle::{Handle, start};
+pub use crate::{
+    handle::{Handle, start},
+    log::{LOG_FORMAT, found_format as found_log_format},
+};
 
 /// A position in the replicated log. The first entry is 1; 0 means "nothing yet".
 pub type LogIndex = u64;
@@ -156,12 +159,6 @@ pub struct Config {
     pub keep_bytes: u64,
     /// Size of one log segment; preallocated.
     pub segment_bytes: u64,
-}
-
-impl fmt::Display for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "raft id {}", self.raft_id)
-    }
 }
 
 /// The seams through which the world reaches the group.

@@ -155,11 +155,6 @@ pub struct RegistryConfig {
     /// Bytes of one log segment.
     #[serde(with = "values::size")]
     pub segment_size: u64,
-    /// Command ids remembered for deduplication.
-    pub dedup_entries: u64,
-    /// Bytes of what is remembered.
-    #[serde(with = "values::size")]
-    pub dedup_size: u64,
     /// Bytes of the tables' page cache.
     #[serde(with = "values::size")]
     pub table_cache: usize,
@@ -184,8 +179,6 @@ impl Default for RegistryConfig {
             keep_entries: 10_000,
             keep_size: 16 << 20,
             segment_size: 16 << 20,
-            dedup_entries: 100_000,
-            dedup_size: 16 << 20,
             table_cache: 64 << 20,
         }
     }

@@ -339,8 +339,6 @@ impl Config {
                 1 << 20,
             ),
             ("registry.segment_size", registry.segment_size, 1 << 20),
-            ("registry.dedup_entries", registry.dedup_entries, 1),
-            ("registry.dedup_size", registry.dedup_size, 64 << 10),
             ("cache.size", self.cache.size, 4 << 20),
         ];
         for (key, value, least) in at_least_u64 {

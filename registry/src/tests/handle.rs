@@ -18,7 +18,6 @@ fn settings(dir: &std::path::Path, incarnation: u128) -> Config {
     Config {
         dir: dir.to_owned(),
         replication: config(1),
-        remember: super::fixture::REMEMBER,
         upload_lease: std::time::Duration::from_secs(60),
         table_cache_bytes: 1 << 20,
         incarnation,

@@ -119,7 +119,6 @@ fn start(gate: &Arc<Gate>) -> Registry {
             timeout: TIMEOUT,
             ..config(1)
         },
-        remember: REMEMBER,
         upload_lease: Duration::from_secs(60),
         table_cache_bytes: CACHE,
         incarnation: u128::from(clock.wall().subsec_nanos()),

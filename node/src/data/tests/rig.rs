@@ -314,7 +314,6 @@ impl Rig {
 /// The settings of a node that is tested.
 pub(super) fn config() -> Config {
     let mut config = Config::default();
-    config.api.hashing_algorithm = "sha512".to_owned();
     config.limits.image_size_cap = 1 << 30;
     config.limits.upload_idle_timeout = Duration::from_secs(60);
     config.limits.upload_lease = Duration::from_secs(300);
@@ -343,10 +342,6 @@ pub(super) fn registry_config(dir: &TempDir, config: &Config) -> glimpse_registr
             keep_entries: 0,
             keep_bytes: 0,
             segment_bytes: 1 << 20,
-        },
-        remember: glimpse_registry::store::Remember {
-            entries: 1000,
-            bytes: 1 << 20,
         },
         upload_lease: config.limits.upload_lease,
         table_cache_bytes: 8 << 20,

@@ -275,11 +275,7 @@ fn start(
     // Some of each in every life.
     registry.replication.checkpoint_bytes = 6 << 10;
     registry.replication.segment_bytes = 16 << 10;
-    let remember = Remember {
-        entries: 1000,
-        bytes: 1 << 20,
-    };
-    let tables = Tables::open_on(&tables, "tables.redb", 1 << 20, remember)?;
+    let tables = Tables::open_on(&tables, "tables.redb", 1 << 20, Remember::STANDARD)?;
     let seams = Seams {
         clock: Arc::new(HostClock::default()),
         disk: Arc::new(power::registry(power, &machine.log)),

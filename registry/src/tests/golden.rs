@@ -1,0 +1,330 @@
+//! The encodings as they stand in logs and tables that exist. A change of a type that is stored, be it
+//! only the order of two fields, is seen here, and needs a new version of its format: a log or a
+//! table of the old one must still be read, or be refused.
+//!
+//! `GLIMPSE_GOLDEN=write` makes the file anew, after such a step.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::{Debug, Write as _},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    command::{Command, CommandId, Envelope, UploadedData},
+    encoding::{decode, decode_envelope, encode, encode_envelope},
+    image::{
+        Attributes, Image, ImageId, Location, ManifestRef, Member, MemberStatus, PendingDelete,
+        Timestamp, Upload, UploadId, Visibility,
+    },
+    outcome::{CountedThing, Rejection, Remembered},
+    status::Status,
+    tables::{Counters, Meta, UploadState, Usage},
+};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/golden.txt");
+
+const ID: ImageId = ImageId([0xa1; 16]);
+const UPLOAD: UploadId = UploadId(0xb2);
+
+/// No two fields of one type have one value, so that swapping them shows.
+fn attributes() -> Attributes {
+    Attributes {
+        name: Some("name".to_owned()),
+        visibility: Visibility::Shared,
+        protected: true,
+        os_hidden: false,
+        owner: Some("owner".to_owned()),
+        disk_format: Some("qcow2".to_owned()),
+        container_format: Some("bare".to_owned()),
+        min_disk: 1,
+        min_ram: 2,
+        tags: BTreeSet::from(["tag".to_owned()]),
+        properties: BTreeMap::from([
+            ("key".to_owned(), Some("value".to_owned())),
+            ("null".to_owned(), None),
+        ]),
+    }
+}
+
+fn location() -> Location {
+    Location {
+        url: "file:///url".to_owned(),
+        store: "store".to_owned(),
+        metadata: BTreeMap::from([("meta".to_owned(), "data".to_owned())]),
+    }
+}
+
+fn manifest() -> ManifestRef {
+    ManifestRef {
+        name: [0xc3; 32],
+        length: 3,
+        chunk_size: 4,
+    }
+}
+
+fn upload() -> Upload {
+    Upload {
+        id: UPLOAD,
+        node: 5,
+        incarnation: 6,
+        store: "store".to_owned(),
+        reserved: 7,
+        lease_until: Timestamp(8),
+    }
+}
+
+fn commands() -> Vec<Command> {
+    let (id, upload, tag, member) = (ID, UPLOAD, "tag".to_owned(), "member".to_owned());
+    vec![
+        Command::CreateImage {
+            id,
+            attributes: attributes(),
+        },
+        Command::UpdateImage {
+            id,
+            expected: 9,
+            attributes: attributes(),
+        },
+        Command::DeleteImage {
+            id,
+            expected: Some(10),
+        },
+        Command::SetStatus {
+            id,
+            to: Status::Deactivated,
+        },
+        Command::AddTag {
+            id,
+            tag: tag.clone(),
+            quota: Some(11),
+        },
+        Command::RemoveTag { id, tag },
+        Command::AddMember {
+            id,
+            member: member.clone(),
+            quota: None,
+        },
+        Command::SetMemberStatus {
+            id,
+            member: member.clone(),
+            status: MemberStatus::Accepted,
+        },
+        Command::RemoveMember { id, member },
+        Command::BeginUpload {
+            id,
+            upload,
+            node: 12,
+            incarnation: 13,
+            store: "store".to_owned(),
+            reserve: 14,
+            quota: Some(15),
+            lease_until: Timestamp(16),
+        },
+        Command::ExtendUpload {
+            id,
+            upload,
+            reserve: 17,
+            quota: Some(18),
+            lease_until: Timestamp(19),
+        },
+        Command::FinishUpload {
+            id,
+            upload,
+            data: UploadedData {
+                size: 20,
+                virtual_size: Some(21),
+                checksum: "checksum".to_owned(),
+                os_hash_algo: "algo".to_owned(),
+                os_hash_value: "hash".to_owned(),
+                manifest: manifest(),
+                location: location(),
+            },
+            quota: Some(22),
+        },
+        Command::AbortUpload { id, upload },
+        Command::DataReaped {
+            sequences: vec![23, 24],
+        },
+        Command::CondemnUpload {
+            id,
+            upload,
+            lease_seen: Timestamp(25),
+        },
+    ]
+}
+
+fn rejections() -> Vec<Rejection> {
+    vec![
+        Rejection::ImageNotFound,
+        Rejection::IdTaken,
+        Rejection::VersionConflict { current: 26 },
+        Rejection::ForbiddenMove {
+            from: Status::Queued,
+            to: Status::Killed,
+        },
+        Rejection::Protected,
+        Rejection::FormatsUnset,
+        Rejection::FormatsFrozen,
+        Rejection::StorageQuota {
+            used: 27,
+            requested: 28,
+            limit: 29,
+        },
+        Rejection::CountQuota {
+            what: CountedThing::Member,
+            attempted: 30,
+            limit: 31,
+        },
+        Rejection::NotShared,
+        Rejection::MemberExists,
+        Rejection::MemberNotFound,
+        Rejection::TagNotFound,
+        Rejection::UploadLost,
+        Rejection::UploadAlive,
+    ]
+}
+
+/// Encodings by name, each decoded again to what it was.
+#[derive(Default)]
+struct Golden(String);
+
+impl Golden {
+    fn line(&mut self, name: &str, bytes: &[u8]) {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        writeln!(self.0, "{name} {hex}").unwrap();
+    }
+
+    fn value<T: Serialize + DeserializeOwned + PartialEq + Debug>(
+        &mut self,
+        name: &str,
+        value: &T,
+    ) {
+        let bytes = encode(value).unwrap();
+        assert_eq!(&decode::<T>("a sample", &bytes).unwrap(), value);
+        self.line(name, &bytes);
+    }
+
+    fn command(&mut self, command: Command) {
+        let name = format!("{command:?}");
+        let name = name.split([' ', '(']).next().unwrap_or_default().to_owned();
+        let envelope = Envelope {
+            id: CommandId {
+                client: 32,
+                sequence: 33,
+            },
+            proposer: 34,
+            time: Timestamp(35),
+            command,
+        };
+        let bytes = encode_envelope(&envelope).unwrap();
+        assert_eq!(decode_envelope(&bytes).unwrap(), envelope);
+        self.line(&name, &bytes);
+    }
+}
+
+#[test]
+fn what_logs_and_tables_hold_is_encoded_as_ever() {
+    let mut golden = Golden::default();
+    for command in commands() {
+        golden.command(command);
+    }
+    golden.value(
+        "image",
+        &Image {
+            id: ID,
+            row: 36,
+            version: 37,
+            status: Status::Active,
+            attributes: attributes(),
+            size: Some(38),
+            virtual_size: Some(39),
+            checksum: Some("checksum".to_owned()),
+            os_hash_algo: Some("algo".to_owned()),
+            os_hash_value: Some("hash".to_owned()),
+            created_at: Timestamp(40),
+            updated_at: Timestamp(41),
+            locations: vec![location()],
+            manifest: Some(manifest()),
+            upload: Some(upload()),
+        },
+    );
+    golden.value(
+        "member",
+        &Member {
+            image_id: ID,
+            member_id: "member".to_owned(),
+            status: MemberStatus::Rejected,
+            created_at: Timestamp(42),
+            updated_at: Timestamp(43),
+        },
+    );
+    golden.value(
+        "upload",
+        &UploadState {
+            upload: upload(),
+            owner: Some("owner".to_owned()),
+        },
+    );
+    golden.value(
+        "pending-delete",
+        &PendingDelete {
+            sequence: 44,
+            image_id: ID,
+            location: location(),
+            queued_at: Timestamp(45),
+        },
+    );
+    golden.value(
+        "usage",
+        &Usage {
+            live: 46,
+            reserved: 47,
+        },
+    );
+    golden.value(
+        "state",
+        &Meta {
+            applied: 48,
+            counters: Counters {
+                time: Timestamp(49),
+                next_row: 50,
+                last_sequence: 51,
+                images: 52,
+            },
+            remembered: 53,
+            remembered_bytes: 54,
+        },
+    );
+    golden.value("remembered-image", &Remembered::Image(ID));
+    golden.value(
+        "remembered-member",
+        &Remembered::Member(ID, "member".to_owned()),
+    );
+    golden.value("remembered-done", &Remembered::Done);
+    for rejection in rejections() {
+        golden.value("remembered-rejection", &Remembered::Rejected(rejection));
+    }
+    if std::env::var("GLIMPSE_GOLDEN").as_deref() == Ok("write") {
+        std::fs::write(FILE, &golden.0).unwrap();
+    }
+    let stored = std::fs::read_to_string(FILE).unwrap();
+    for (ours, stored) in golden.0.lines().zip(stored.lines()) {
+        assert_eq!(ours, stored, "a stored encoding has changed");
+    }
+    assert_eq!(golden.0.lines().count(), stored.lines().count());
+}
+
+#[test]
+fn a_value_of_which_one_bit_has_changed_is_a_fault() {
+    let bytes = encode(&attributes()).unwrap();
+    for bit in 0..bytes.len() * 8 {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        assert!(
+            decode::<Attributes>("a sample", &changed).is_err(),
+            "bit {bit}"
+        );
+    }
+}
