@@ -53,6 +53,8 @@ impl Registry {
         )?;
         let seams = Seams {
             clock,
+            // The incarnation is random, and another one at every start.
+            seed: config.incarnation as u64,
             disk: Arc::new(disk),
             transport: Box::new(NoPeers),
         };

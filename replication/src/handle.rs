@@ -70,12 +70,6 @@ impl<O> Clone for Handle<O> {
     }
 }
 
-/// A number that is unlikely to come again: the seed of elections and the id of a new log.
-fn seed(config: &Config, seams: &Seams) -> u64 {
-    let now = seams.clock.wall() + seams.clock.monotonic();
-    u64::from(now.subsec_nanos()) ^ now.as_secs().rotate_left(32) ^ config.raft_id.rotate_left(48)
-}
-
 /// Starts the group on its named thread. A first start bootstraps a group of this one voter.
 ///
 /// Blocks while the log is read and replayed; on return a sole voter leads and has applied
@@ -96,7 +90,7 @@ pub fn start<M: StateMachine>(
             true => vec![config.raft_id],
             false => Vec::new(),
         },
-        seed: seed(&config, &seams),
+        seed: seams.seed,
         config,
         disk: seams.disk,
         transport: seams.transport,

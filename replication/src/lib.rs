@@ -165,6 +165,9 @@ pub struct Config {
 pub struct Seams {
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from: the times of elections and the id of a new log are drawn from
+    /// it. Another one at every start.
+    pub seed: u64,
     /// Where the log lives.
     pub disk: Arc<dyn disk::Disk>,
     /// How messages reach the peers. May drop, never blocks.

@@ -21,6 +21,7 @@ use tokio::{sync::Mutex, task::JoinHandle};
 fn seams(directory: &tempfile::TempDir) -> Seams {
     Seams {
         clock: Arc::new(HostClock::default()),
+        seed: 1,
         disk: Arc::new(RealDisk::new(directory.path().join("log")).unwrap()),
         transport: Box::new(NoPeers),
     }

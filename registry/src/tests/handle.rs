@@ -107,6 +107,7 @@ async fn on_a_full_disk_images_are_read_and_deleted_and_none_are_made() {
         settings.replication.max_batch_bytes = 16 << 10;
         let seams = Seams {
             clock: Arc::new(HostClock::default()),
+            seed: 1,
             disk: Arc::new(disk.clone()),
             transport: Box::new(NoPeers),
         };

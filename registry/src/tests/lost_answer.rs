@@ -125,6 +125,7 @@ fn start(gate: &Arc<Gate>) -> Registry {
     };
     let seams = Seams {
         clock,
+        seed: 1,
         disk: Arc::new(Stalling(SimDisk::default(), Arc::clone(gate))),
         transport: Box::new(NoPeers),
     };

@@ -278,6 +278,7 @@ fn start(
     let tables = Tables::open_on(&tables, "tables.redb", 1 << 20, Remember::STANDARD)?;
     let seams = Seams {
         clock: Arc::new(HostClock::default()),
+        seed: 1,
         disk: Arc::new(power::registry(power, &machine.log)),
         transport: Box::new(NoPeers),
     };
