@@ -121,7 +121,11 @@ impl DataDir {
         // Another process may have made it between the look and the lock.
         let identity = match read_identity(root)? {
             Some(identity) => identity,
-            None => create(root, now)?,
+            None => {
+                let made = create(root, now)?;
+                tracing::warn!(data_dir = %root.display(), "a new data directory was made");
+                made
+            }
         };
         Ok(Self {
             root: root.to_owned(),
@@ -331,7 +335,7 @@ fn random_uuid() -> [u8; 16] {
         .as_bytes()
 }
 
-/// Makes a folder with its parents, readable by its owner only, and makes every entry durable.
+/// Makes a folder, readable by its owner only, and its entry durable. Not those above it.
 fn make_folder(path: &Path) -> Result<(), DataDirError> {
     glimpse_store::file::disk::make_folder(path, 0o700).map_err(at(path))
 }

@@ -402,6 +402,7 @@ fn build_stores(config: &Config, data_dir: &DataDir) -> Result<crate::app::Store
         let roots = roots.entry(name.clone()).or_default();
         let opened = FileStore::open(file::Config {
             path,
+            owner: None,
             earlier_roots: roots.clone(),
             thin_provisioning,
             file_mode,

@@ -221,7 +221,7 @@ impl From<StoreError> for ApiError {
         let message = error.to_string();
         match error {
             StoreError::Exists | StoreError::InUse => Self::conflict(message),
-            StoreError::Full => Self::too_large(message),
+            StoreError::Full | StoreError::KeptFree => Self::too_large(message),
             StoreError::Denied(_) | StoreError::Unavailable(_) => Self::unavailable(message),
             StoreError::Unsupported(_) => Self::new(StatusCode::GONE, message),
             StoreError::BadLocation => Self::bad_request(message),

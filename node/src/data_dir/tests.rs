@@ -29,7 +29,7 @@ fn picture(root: &Path) -> BTreeMap<String, (Vec<u8>, std::time::SystemTime)> {
 #[test]
 fn the_first_start_makes_it_and_the_next_finds_the_same_identity() {
     let temp = tempfile::tempdir().unwrap();
-    let root = temp.path().join("a/b/data");
+    let root = temp.path().join("data");
     let first = DataDir::open(&root, NOW).unwrap();
     let identity = first.identity().clone();
     assert_eq!(identity.created_at, NOW.as_secs());

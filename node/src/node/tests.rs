@@ -139,6 +139,7 @@ async fn try_upload(api: SocketAddr, data: &str) -> (String, String) {
 async fn a_moved_data_directory_serves_and_deletes_what_it_held() {
     let temp = tempfile::tempdir().unwrap();
     let (old, new) = (temp.path().join("old"), temp.path().join("new"));
+    std::fs::create_dir(&old).unwrap();
     let id = serving(config(&old), async |api| upload(api, "data").await).await;
     std::fs::rename(&old, &new).unwrap();
     // What is in the pool would hide that the store cannot find it.
@@ -179,12 +180,13 @@ async fn uploads_leave_room_for_the_log_where_they_share_its_disk() {
     config.node.keep_free = 1 << 60;
     let (_, put) = serving(config.clone(), async |api| try_upload(api, "data").await).await;
     assert!(put.starts_with("HTTP/1.1 413"), "{put}");
+    assert!(put.contains("node.keep_free"), "{put}");
     // A memory disk, where there is one.
     let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
         return;
     };
     if !super::same_file_system(other.path(), temp.path()) {
-        config.stores[0].path = other.path().join("not/yet/there");
+        config.stores[0].path = other.path().join("images");
         serving(config, async |api| upload(api, "data").await).await;
     }
 }

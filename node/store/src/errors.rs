@@ -16,6 +16,11 @@ pub enum StoreError {
     /// No room: 413.
     #[error("the store is full")]
     Full,
+    /// What room there is stays free for the node's own needs: 413.
+    #[error(
+        "the store is full: the room left on its disk is kept free for the node (node.keep_free)"
+    )]
+    KeptFree,
     /// Writing is denied: 503.
     #[error("the store denies access: {0}")]
     Denied(String),
@@ -36,12 +41,20 @@ pub enum StoreError {
     Damaged(String),
 }
 
+/// What an I/O error carries when there is room that must not be taken.
+#[derive(Debug, thiserror::Error)]
+#[error("kept free")]
+pub(crate) struct KeptFree;
+
 /// Shorthand.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 impl StoreError {
     /// What an error of the operating system means to the caller (image-api 7.3, file).
     pub(crate) fn from_io(error: &io::Error) -> Self {
+        if error.get_ref().is_some_and(|cause| cause.is::<KeptFree>()) {
+            return Self::KeptFree;
+        }
         // The error's own text could name a path; the system's text of the number cannot.
         let text = || match error.raw_os_error() {
             Some(number) => io::Error::from_raw_os_error(number).to_string(),
@@ -52,8 +65,8 @@ impl StoreError {
             Some(Errno::EXIST) => Self::Exists,
             Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Self::Full,
             Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Self::Denied(text()),
-            // O_NOFOLLOW met a symbolic link.
-            Some(Errno::LOOP) => Self::BadLocation,
+            // O_NOFOLLOW met a symbolic link, or something else that is no file lies there.
+            Some(Errno::LOOP | Errno::ISDIR) => Self::BadLocation,
             _ => Self::Unavailable(text()),
         }
     }
@@ -74,7 +87,11 @@ mod tests {
         }
         assert!(matches!(of(Errno::NOENT), StoreError::NotFound));
         assert!(matches!(of(Errno::EXIST), StoreError::Exists));
-        assert!(matches!(of(Errno::LOOP), StoreError::BadLocation));
+        for no_file in [Errno::LOOP, Errno::ISDIR] {
+            assert!(matches!(of(no_file), StoreError::BadLocation));
+        }
+        let kept = StoreError::from_io(&io::Error::other(KeptFree));
+        assert!(matches!(kept, StoreError::KeptFree));
         assert!(matches!(of(Errno::IO), StoreError::Unavailable(_)));
     }
 }

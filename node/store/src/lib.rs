@@ -31,6 +31,8 @@ pub struct Capabilities {
 pub struct Stat {
     /// Bytes.
     pub size: u64,
+    /// It was there before the store took the place: nothing that the store was given to put.
+    pub foreign: bool,
 }
 
 /// One object of a listing.
@@ -60,6 +62,11 @@ pub trait Store: Send + Sync + 'static {
     fn kind(&self) -> &'static str;
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
+    /// What an operator must mend before the store can be used; until then calls are
+    /// `Unavailable`. The text is not for users: it may hold paths. Blocks as long as the disk does.
+    fn problem(&self) -> Option<String> {
+        None
+    }
     /// The location URL that an object put under `key` has, whether there is one or not;
     /// `BadLocation` for what is no key.
     fn url(&self, key: &str) -> Result<String>;

@@ -2,11 +2,15 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use super::Owner;
+
 /// Settings of the `file` driver.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The directory; made at start.
+    /// The directory.
     pub path: PathBuf,
+    /// Whose it must be whenever it is used; `None`: anybody's, and it is made if it is missing.
+    pub owner: Option<Owner>,
     /// Where the directory was before, or how else it was spelled: locations below these name the
     /// objects of this store, and are looked up below `path`.
     pub earlier_roots: Vec<PathBuf>,
@@ -14,7 +18,7 @@ pub struct Config {
     pub thin_provisioning: bool,
     /// Mode of the files, as in 0o640; `None`: as the process's umask says.
     pub file_mode: Option<u32>,
-    /// Bytes of the file system that puts leave free; a put that would take them is `Full`.
+    /// Bytes of the file system that puts leave free; a put that would take them is `KeptFree`.
     pub keep_free: u64,
     /// File system calls at once at most.
     pub threads: usize,
@@ -28,6 +32,7 @@ impl Config {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            owner: None,
             earlier_roots: Vec::new(),
             thin_provisioning: false,
             file_mode: None,

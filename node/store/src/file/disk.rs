@@ -60,8 +60,8 @@ pub trait File: Send + Sync + 'static {
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes>;
     /// Writes at `offset`.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
-    /// Reserves room for `len` bytes without changing the size.
-    fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Reserves room for `len` bytes at `offset` without changing the size.
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Cuts or extends to `len` bytes; what is added reads as zeros.
     fn set_size(&self, len: u64) -> io::Result<()>;
     /// Sets the permission bits.
@@ -89,10 +89,11 @@ pub(super) struct RealDisk {
 }
 
 impl RealDisk {
-    /// Makes the directory if it is missing. A name that leads elsewhere is resolved once, here.
+    /// A name that leads elsewhere is resolved once, here; a directory that is not there yet is one
+    /// by its name.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        make_folder(path, 0o777)?;
-        let root = path.canonicalize()?;
+        let root = path.canonicalize();
+        let root = root.or_else(|_| std::path::absolute(path))?;
         Ok(Self { root })
     }
 
@@ -102,13 +103,13 @@ impl RealDisk {
     }
 }
 
-/// Makes a directory and those above it that are missing, all durably. `mode` is subject to the
-/// umask.
+/// Makes a directory durably, if it is missing. Not those above it: where one of them is missing, a
+/// disk is that was to be mounted there. `mode` is subject to the umask.
 pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
-    make_levels(path, mode, &mut |folder| fs::File::open(folder)?.sync_all())
+    make_level(path, mode, &mut |folder| fs::File::open(folder)?.sync_all())
 }
 
-fn make_levels(
+fn make_level(
     path: &Path,
     mode: u32,
     sync: &mut dyn FnMut(&Path) -> io::Result<()>,
@@ -119,9 +120,6 @@ fn make_levels(
         // The root of the file system.
         None => return Ok(()),
     };
-    if !parent.is_dir() {
-        make_levels(parent, mode, sync)?;
-    }
     match fs::DirBuilder::new().mode(mode).create(path) {
         Ok(()) => {
             sync(path)?;
@@ -143,6 +141,10 @@ fn make_levels(
 impl Disk for RealDisk {
     fn free(&self) -> io::Result<u64> {
         let found = rustix::fs::statvfs(&self.root)?;
+        // Some file systems do not know.
+        if found.f_blocks == 0 {
+            return Ok(u64::MAX);
+        }
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
@@ -350,8 +352,8 @@ impl File for RealFile {
         Ok(())
     }
 
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, len) {
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, len) {
             // Only a saving: the file grows as it is written.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             other => Ok(other?),
@@ -387,20 +389,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_level_that_is_made_is_durable_in_the_level_above() {
+    fn a_level_that_is_made_is_durable_in_the_level_above_which_is_not_made() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a/b/c");
+        let (top, path) = (dir.path().to_owned(), dir.path().join("a"));
+        let missing = make_folder(&path.join("b"), 0o700).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+        assert!(!path.exists());
         let mut synced = Vec::new();
-        make_levels(&path, 0o700, &mut |folder| {
+        make_level(&path, 0o700, &mut |folder| {
             synced.push(folder.to_owned());
             Ok(())
         })
         .unwrap();
-        assert!(path.is_dir());
-        let name = |name: &str| dir.path().join(name);
-        let (a, b, c) = (name("a"), name("a/b"), name("a/b/c"));
-        let top = dir.path().to_owned();
-        assert_eq!(synced, [a.clone(), top, b.clone(), a, c, b]);
+        assert_eq!(synced, [path.clone(), top]);
         make_folder(&path, 0o700).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
         fs::write(dir.path().join("file"), "").unwrap();

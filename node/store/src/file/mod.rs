@@ -2,12 +2,15 @@
 //!
 //! An object is written under a temporary name in the same directory, made durable, and only then
 //! given its own name, so that a name always stands for whole data. What a crash leaves behind has
-//! a temporary name and no lock, and [`Store::remove_unfinished`] removes it.
+//! a temporary name and no lock, and [`Store::remove_unfinished`] removes it. A marker in the directory
+//! says whose it is.
 
 mod calls;
 mod config;
 pub mod disk;
 mod location;
+mod owner;
+mod room;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -17,6 +20,7 @@ use std::{
     ops::Range,
     path::{PathBuf, absolute},
     sync::Arc,
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
@@ -28,13 +32,15 @@ use futures_util::{
 
 use self::{
     calls::Calls,
-    disk::{Disk, Entries, File, Lock, RealDisk},
+    disk::{Disk, Entries, File, Lock, RealDisk, make_folder},
     location::{Locations, is_key},
+    room::{Room, Seldom},
     write::FileWrite,
 };
 use crate::{Capabilities, Listed, Result, Stat, Store, StoreError, Write};
 
 pub use config::Config;
+pub use owner::{MARKER, NotOurs, Owner};
 
 /// Bytes of one piece of a stream.
 const PIECE: usize = 1 << 20;
@@ -51,14 +57,20 @@ pub struct FileStore {
     calls: Calls,
     locations: Arc<Locations>,
     config: Config,
+    room: Arc<Room>,
+    closed: Arc<Seldom>,
     /// The directory as configured, made absolute; and with every symbolic link resolved.
     roots: [PathBuf; 2],
 }
 
 impl FileStore {
-    /// Opens the directory, making it if it is missing. Blocks; call it at start.
+    /// Opens the directory. One that has an owner need not be there yet: the store is closed while
+    /// it is not. Blocks; call it at start.
     pub fn open(config: Config) -> Result<Self> {
         let open = || -> io::Result<_> {
+            if config.owner.is_none() {
+                make_folder(&config.path, 0o777)?;
+            }
             let path = absolute(&config.path)?;
             Ok((path, RealDisk::open(&config.path)?))
         };
@@ -79,6 +91,8 @@ impl FileStore {
         let locations = Locations::new(path, others);
         Self {
             roots,
+            room: Arc::new(Room::new(&config, Arc::clone(&disk))),
+            closed: Arc::default(),
             disk,
             calls: Calls::new(config.threads, config.timeout),
             locations: Arc::new(locations),
@@ -90,6 +104,22 @@ impl FileStore {
     /// [`Config::earlier_roots`] must hold once the directory has another one.
     pub fn roots(&self) -> &[PathBuf] {
         &self.roots
+    }
+
+    /// Fails while the directory is not there, or another's; says since when it is this store's. What
+    /// an unmounted disk leaves behind must not be mistaken for the store.
+    async fn owned(&self) -> Result<Option<SystemTime>> {
+        let Some(owner) = self.config.owner.clone() else {
+            return Ok(None);
+        };
+        let [_, real] = self.roots.clone();
+        let checked = self.calls.run(move || Ok(owner.check(&real))).await?;
+        checked.map(Some).map_err(|problem| {
+            if self.closed.is_due() {
+                tracing::error!(%problem, "a store is closed");
+            }
+            StoreError::Unavailable("its directory is not there or not its own".into())
+        })
     }
 
     async fn open_object(&self, url: &str, direct: bool) -> Result<(Arc<dyn File>, u64)> {
@@ -119,6 +149,12 @@ impl Store for FileStore {
         }
     }
 
+    fn problem(&self) -> Option<String> {
+        let [_, real] = &self.roots;
+        let owner = self.config.owner.as_ref()?;
+        owner.check(real).err().map(|problem| problem.to_string())
+    }
+
     fn url(&self, key: &str) -> Result<String> {
         if !is_key(key) {
             return Err(StoreError::BadLocation);
@@ -128,9 +164,10 @@ impl Store for FileStore {
 
     async fn put(&self, key: &str, size: Option<u64>) -> Result<Box<dyn Write>> {
         let url = self.url(key)?;
-        let disk = Arc::clone(&self.disk);
-        let write =
-            FileWrite::begin(disk, self.calls.clone(), &self.config, key, url, size).await?;
+        self.owned().await?;
+        let (disk, room) = (Arc::clone(&self.disk), Arc::clone(&self.room));
+        let calls = self.calls.clone();
+        let write = FileWrite::begin(disk, calls, &self.config, room, key, url, size).await?;
         Ok(Box::new(write))
     }
 
@@ -163,12 +200,22 @@ impl Store for FileStore {
     }
 
     async fn stat(&self, url: &str) -> Result<Stat> {
+        let since = self.owned().await?;
         let (_, size) = self.open_object(url, false).await?;
-        Ok(Stat { size })
+        let foreign = match since {
+            None => false,
+            Some(since) => {
+                let (key, [_, real]) = (self.locations.key(url)?, self.roots.clone());
+                let look = move || Owner::is_foreign(&real, &key, since);
+                self.calls.run(look).await?
+            }
+        };
+        Ok(Stat { size, foreign })
     }
 
     async fn delete(&self, url: &str) -> Result<()> {
         let key = self.locations.key(url)?;
+        self.owned().await?;
         let disk = Arc::clone(&self.disk);
         self.calls
             .run(move || {
@@ -179,6 +226,7 @@ impl Store for FileStore {
     }
 
     async fn list(&self) -> Result<BoxStream<'static, Result<Listed>>> {
+        self.owned().await?;
         let disk = Arc::clone(&self.disk);
         let entries = self.calls.run(move || disk.list()).await?;
         let (calls, locations) = (self.calls.clone(), Arc::clone(&self.locations));
@@ -196,6 +244,7 @@ impl Store for FileStore {
     }
 
     async fn remove_unfinished(&self) -> Result<u64> {
+        self.owned().await?;
         let disk = Arc::clone(&self.disk);
         self.calls.run(move || remove_unlocked(&*disk)).await
     }

@@ -115,6 +115,119 @@ async fn a_link_or_a_special_file_is_no_object() {
     }
     let listed = store.list().await.unwrap().count().await;
     assert_eq!(listed, 0);
+    fs::remove_file(dir.path().join("secret")).unwrap();
+    for name in ["link", "folder", "fifo"] {
+        let taken = store.put(name, None).await.map(drop);
+        assert!(
+            matches!(taken, Err(StoreError::Exists)),
+            "{name}: {taken:?}"
+        );
+    }
+    let url = store.url("folder").unwrap();
+    let stays = store.delete(&url).await;
+    assert!(matches!(stays, Err(StoreError::BadLocation)), "{stays:?}");
+    assert!(root.join("folder").is_dir());
+}
+
+#[tokio::test]
+async fn a_size_that_is_only_announced_takes_no_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Config::new(dir.path()));
+    let announced = 130 * MIB as u64;
+    let mut write = store.put("k", Some(announced)).await.unwrap();
+    let mib = Bytes::from(vec![1; MIB]);
+    let taken = || {
+        let mut entries = fs::read_dir(dir.path()).unwrap();
+        entries
+            .next()
+            .unwrap()
+            .unwrap()
+            .metadata()
+            .unwrap()
+            .blocks()
+            * 512
+    };
+    for _ in 0..3 {
+        write.write(mib.clone()).await.unwrap();
+    }
+    until("a first step", || taken() > 0).await;
+    assert!(taken() < 70 * MIB as u64, "{} bytes are taken", taken());
+    for _ in 3..130 {
+        write.write(mib.clone()).await.unwrap();
+    }
+    write.finish().await.unwrap();
+    assert_eq!(fs::metadata(dir.path().join("k")).unwrap().len(), announced);
+}
+
+#[tokio::test]
+async fn room_that_is_kept_is_told_from_room_that_is_not_there() {
+    let disk = SimDisk::new();
+    let config = Config {
+        keep_free: 1000,
+        ..Config::new("/images")
+    };
+    let store = FileStore::with_disk(config, Arc::new(disk.clone()));
+    for (room, kept) in [(1, false), (99, false), (100, true), (1099, true)] {
+        disk.set_room(Some(room));
+        let full = store.put("k", Some(100)).await.map(drop);
+        match full {
+            Err(StoreError::KeptFree) if kept => {}
+            Err(StoreError::Full) if !kept => {}
+            other => panic!("{room}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_whose_disk_is_not_mounted_is_closed_until_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, aside) = (dir.path().join("images"), dir.path().join("aside"));
+    let owner = Owner {
+        cluster: "c".to_owned(),
+        store: "s".to_owned(),
+    };
+    owner.claim(&path, false).unwrap();
+    let config = Config {
+        owner: Some(owner),
+        ..Config::new(&path)
+    };
+    let x = Bytes::from_static(b"x");
+    let open_now = open(config.clone());
+    let url = put(&*open_now, "k", None, &x, 1).await.unwrap().url;
+    assert!(!open_now.stat(&url).await.unwrap().foreign);
+    assert_eq!(open_now.problem(), None);
+    fs::rename(&path, &aside).unwrap();
+    // One that was open, and one that is opened now; without the directory, and with what lies
+    // below a mount point.
+    for below in [false, true] {
+        if below {
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("k"), "below").unwrap();
+            fs::write(path.join(".upload-k-1"), "below").unwrap();
+        }
+        for store in [&open_now, &open(config.clone())] {
+            let problem = store.problem().unwrap();
+            assert!(problem.contains(&path.display().to_string()), "{problem}");
+            let calls = [
+                put(&**store, "l", None, &x, 1).await.map(drop),
+                store.stat(&url).await.map(drop),
+                store.delete(&url).await,
+                store.list().await.map(drop),
+                store.remove_unfinished().await.map(drop),
+            ];
+            for call in calls {
+                assert!(matches!(call, Err(StoreError::Unavailable(_))), "{call:?}");
+            }
+        }
+    }
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 2);
+    let late = open(config);
+    fs::remove_dir_all(&path).unwrap();
+    fs::rename(&aside, &path).unwrap();
+    for store in [open_now, late] {
+        assert_eq!(store.problem(), None);
+        assert_eq!(collect(&*store, &url, 0..1).await.unwrap(), b"x");
+    }
 }
 
 #[tokio::test]
@@ -387,7 +500,7 @@ async fn what_is_to_stay_free_stays_free() {
                 disk.set_room(Some(room));
                 let full = put(&store, "big", declared, &data, 70_000).await;
                 assert!(
-                    matches!(full, Err(StoreError::Full)),
+                    matches!(full, Err(StoreError::Full | StoreError::KeptFree)),
                     "{room} {declared:?}: {full:?}"
                 );
                 assert_eq!(disk.list().unwrap().count(), 0);

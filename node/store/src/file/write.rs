@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,12 +12,14 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rustix::io::Errno;
 use tokio::{runtime::Handle, task::JoinHandle};
 
 use super::{
     Config, TEMPORARY,
     calls::Calls,
     disk::{Disk, File},
+    room::Room,
 };
 use crate::{
     Result, StoreError, Stored, Write,
@@ -25,6 +28,8 @@ use crate::{
 
 /// Runs of zeros of this many bytes become holes when provisioning is thin.
 const HOLE: usize = 64 << 10;
+/// Bytes that are allocated ahead of those that come.
+const ALLOCATE_AHEAD: u64 = 64 << 20;
 /// Temporary files that may be lost to a cleaner before their lock; one at a time runs.
 const CREATE_ATTEMPTS: u32 = 10;
 static ZEROS: [u8; HOLE] = [0; HOLE];
@@ -95,29 +100,29 @@ impl Drop for Unkept {
     }
 }
 
-/// The room that a write leaves free on the file system for others.
-#[derive(Clone)]
-struct Room {
-    disk: Arc<dyn Disk>,
-    keep_free: u64,
-    /// Whether each block is checked before it is written.
-    by_block: bool,
+/// How a run is written, and what room it needs first.
+struct Place {
+    offset: u64,
+    thin: bool,
+    /// To be allocated.
+    ahead: Option<Range<u64>>,
+    /// Whether its own bytes are to be looked for.
+    checked: bool,
 }
 
-impl Room {
-    /// Fails if so many bytes more would leave too little.
-    fn check(&self, more: u64) -> io::Result<()> {
-        if self.disk.free()? < self.keep_free.saturating_add(more) {
-            return Err(rustix::io::Errno::NOSPC.into());
+impl Place {
+    fn write(&self, file: &dyn File, room: &Room, run: &[u8]) -> io::Result<()> {
+        if self.checked {
+            room.check(run.len() as u64)?;
         }
-        Ok(())
-    }
-
-    fn check_block(&self, block: &[u8]) -> io::Result<()> {
-        match self.by_block {
-            true => self.check(block.len() as u64),
-            false => Ok(()),
+        if let Some(ahead) = &self.ahead {
+            let len = ahead.end.saturating_sub(ahead.start);
+            if room.is_kept() {
+                room.check(len)?;
+            }
+            file.allocate(ahead.start, len)?;
         }
+        write_block(file, self.offset, run, self.thin)
     }
 }
 
@@ -153,7 +158,9 @@ pub(super) struct FileWrite {
     url: String,
     declared: Option<u64>,
     thin: bool,
-    room: Room,
+    room: Arc<Room>,
+    /// Where what is allocated ends.
+    allocated: u64,
     /// The block that is filling, and its place in the file.
     block: Block,
     offset: u64,
@@ -170,45 +177,40 @@ impl FileWrite {
         disk: Arc<dyn Disk>,
         calls: Calls,
         config: &Config,
+        room: Arc<Room>,
         key: &str,
         url: String,
         declared: Option<u64>,
     ) -> Result<Self> {
         let thin = config.thin_provisioning;
         let (mode, object) = (config.file_mode, key.to_owned());
-        let keep_free = config.keep_free;
-        let room = Room {
-            disk: Arc::clone(&disk),
-            keep_free,
-            // Room that was allocated is taken already.
-            by_block: keep_free > 0 && (thin || declared.is_none()),
-        };
-        let room_at_first = room.clone();
+        let path = config.path.join(key);
+        let room_at_first = Arc::clone(&room);
         let (file, temporary) = calls
             .run(move || {
                 // A courtesy: the name is taken only at the end, and refused there.
                 match disk.open(&object, false) {
-                    Ok(_) => return Err(rustix::io::Errno::EXIST.into()),
+                    Ok(_) => return Err(Errno::EXIST.into()),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
+                    Err(error) => match StoreError::from_io(&error) {
+                        StoreError::BadLocation => {
+                            let file = path.display();
+                            tracing::error!(%file, "not a file: nothing can be uploaded under this name");
+                            return Err(Errno::EXIST.into());
+                        }
+                        _ => return Err(error),
+                    },
                 }
-                if keep_free > 0 {
-                    room_at_first.check(declared.unwrap_or(0))?;
+                // A courtesy, too: the bytes are not yet to be taken from anybody.
+                let whole = declared.filter(|_| !thin || room_at_first.is_kept());
+                if whole.is_some() || room_at_first.is_kept() {
+                    room_at_first.note(room_at_first.check(whole.unwrap_or(0)))?;
                 }
                 let direct = declared.is_none_or(|size| size >= BLOCK as u64);
                 let (file, name) = create(&*disk, &object, direct)?;
                 let name = Some(name);
                 let temporary = Unkept { disk, name };
-                let prepare = || {
-                    if let Some(mode) = mode {
-                        file.set_mode(mode)?;
-                    }
-                    match declared.filter(|&size| size > 0 && !thin) {
-                        Some(size) => file.allocate(size),
-                        None => Ok(()),
-                    }
-                };
-                let prepared = prepare();
+                let prepared = mode.map_or(Ok(()), |mode| file.set_mode(mode));
                 Ok((file, temporary.unless_failed(prepared)?))
             })
             .await
@@ -222,6 +224,7 @@ impl FileWrite {
             declared,
             thin,
             room,
+            allocated: 0,
             block: Block::new(BLOCK),
             offset: 0,
             writing: None,
@@ -246,19 +249,37 @@ impl FileWrite {
             None => Run::Collected(std::mem::replace(&mut self.block, free)),
         };
         let (calls, file) = (self.calls.clone(), Arc::clone(&self.file));
-        let (offset, thin) = (self.offset, self.thin);
-        let room = self.room.clone();
-        self.offset += run.as_slice().len() as u64;
+        let (place, room) = (self.place(run.as_slice().len()), Arc::clone(&self.room));
         self.writing = Some(tokio::spawn(async move {
             let call = calls.run(move || {
-                room.check_block(run.as_slice())?;
-                write_block(&*file, offset, run.as_slice(), thin)?;
+                room.note(place.write(&*file, &room, run.as_slice()))?;
                 Ok(run)
             });
             call.await.map_err(gone_away)
         }));
         self.broken = false;
         Ok(())
+    }
+
+    /// Where the next `len` bytes go.
+    ///
+    /// Room is allocated as the bytes come, some way ahead of them, so that a large object is not
+    /// scattered, and one that was only announced takes none.
+    fn place(&mut self, len: usize) -> Place {
+        let offset = self.offset;
+        self.offset += len as u64;
+        let whole = self.declared.filter(|_| !self.thin);
+        let ahead = whole.filter(|_| self.offset > self.allocated).map(|size| {
+            let step = self.allocated.saturating_add(ALLOCATE_AHEAD);
+            let start = std::mem::replace(&mut self.allocated, size.min(step.max(self.offset)));
+            start..self.allocated
+        });
+        Place {
+            offset,
+            thin: self.thin,
+            ahead,
+            checked: whole.is_none() && self.room.is_kept(),
+        }
     }
 
     fn check_usable(&self) -> Result<()> {
@@ -313,16 +334,16 @@ impl Write for FileWrite {
             let _ = self.abort().await;
             return Err(error);
         }
-        let this = *self;
-        let (file, block, offset) = (this.file, this.block, this.offset);
-        let (key, size, thin, room) = (this.key, this.size, this.thin, this.room);
+        let mut this = *self;
+        let place = this.place(this.block.as_slice().len());
+        let (file, block, room) = (this.file, this.block, this.room);
+        let (key, size, thin) = (this.key, this.size, this.thin);
         let mut object = this.temporary;
         let waiting = Waiting::default();
         let abandoned = Arc::clone(&waiting.0);
         let finish = this.calls.run(move || {
             let publish = |object: &mut Unkept| {
-                room.check_block(block.as_slice())?;
-                write_block(&*file, offset, block.as_slice(), thin)?;
+                room.note(place.write(&*file, &room, block.as_slice()))?;
                 if thin {
                     // A hole at the end.
                     file.set_size(size)?;

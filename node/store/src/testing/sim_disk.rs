@@ -347,7 +347,7 @@ impl File for SimFile {
         state.change_data(self.file, DataChange::Write { offset, data })
     }
 
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, _offset: u64, len: u64) -> io::Result<()> {
         self.disk.lock().check_room(to_size(len)?)
     }
 

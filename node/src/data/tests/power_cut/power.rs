@@ -241,9 +241,9 @@ impl images::File for On<images_disk::SimDisk, Arc<dyn images::File>> {
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.change(|file| file.write_at(offset, data))
     }
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.power.check()?;
-        self.inner.allocate(len)
+        self.inner.allocate(offset, len)
     }
     fn set_size(&self, len: u64) -> io::Result<()> {
         self.change(|file| file.set_size(len))

@@ -106,8 +106,8 @@ impl File for SlowFile {
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.inner.write_at(offset, data)
     }
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.inner.allocate(len)
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.inner.allocate(offset, len)
     }
     fn set_size(&self, len: u64) -> io::Result<()> {
         self.inner.set_size(len)
