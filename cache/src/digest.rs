@@ -81,8 +81,15 @@ mod tests {
 
     use super::*;
 
+    /// So many cases, as each hashes megabytes, or as many as the environment asks for where that
+    /// is more.
+    fn cases(least: u32) -> ProptestConfig {
+        let asked = std::env::var("PROPTEST_CASES").unwrap_or_default();
+        ProptestConfig::with_cases(asked.parse().unwrap_or(0).max(least))
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
+        #![proptest_config(cases(24))]
 
         #[test]
         fn the_manifest_does_not_depend_on_the_pieces(

@@ -22,6 +22,7 @@ const PROPERTIES: &[&str] = &[
     "conditional",
     "config::tests",
     "damage",
+    "digest::tests",
     "format::tests::random",
     "image_view",
     "list_query",
