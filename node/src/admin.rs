@@ -193,7 +193,7 @@ impl Admin {
                 ),
                 max_downloads: limits.concurrent_downloads,
             },
-            warnings: config.warnings(),
+            warnings: self.app.warnings(),
         }
     }
 

@@ -6,7 +6,12 @@ use glimpse_cache::{Cache, Manifests};
 use glimpse_registry::Registry;
 use glimpse_store::Store;
 
-use crate::{config::Config, data::DataState, metrics::Metrics, policy::Policy};
+use crate::{
+    config::{Config, Problem},
+    data::DataState,
+    metrics::Metrics,
+    policy::Policy,
+};
 
 /// The parts of a running node. Built once by the node, shared as `Arc<App>`.
 pub struct App {
@@ -31,6 +36,15 @@ pub struct App {
     pub download_slots: Arc<tokio::sync::Semaphore>,
     /// Image data in motion: decoded manifests, uploads in progress, counters.
     pub data: DataState,
+}
+
+impl App {
+    /// What is worth knowing about configuration and policy.
+    pub fn warnings(&self) -> Vec<Problem> {
+        let mut found = self.config.warnings();
+        found.extend(self.policy.warnings());
+        found
+    }
 }
 
 /// One configured repository.

@@ -17,7 +17,7 @@ use crate::{
     admin::Admin,
     app::App,
     clock::SystemClock,
-    config::{Config, RegistryConfig, StoreConfig},
+    config::{Config, Override, RegistryConfig, StoreConfig},
     data_dir::{DataDir, DataDirError},
     metrics::Metrics,
     policy::Policy,
@@ -199,7 +199,10 @@ impl Node {
             took_ms = took.as_millis() as u64,
             "serving"
         );
-        for warning in self.app.config.warnings() {
+        for Override { key, variable } in &self.app.config.overrides {
+            tracing::info!(key, variable, "overridden by the environment");
+        }
+        for warning in self.app.warnings() {
             tracing::warn!(key = warning.key, "{}", warning.message);
         }
     }

@@ -15,8 +15,8 @@ pub mod samples;
 
 pub use answer::Answer;
 pub use client::{Call, Client, PATCH_V20, PATCH_V21};
-pub use command::{Output, glimpse};
+pub use command::{Output, glimpse, glimpse_into};
 pub use data::{Random, md5_hex, random_bytes, sha512_hex};
-pub use node::{Node, Refusal, Setup, eventually};
+pub use node::{MARKER, Node, Refusal, Setup, eventually};
 pub use persona::Persona;
 pub use raw::{Raw, exchange};

@@ -1,11 +1,18 @@
-//! `glimpse check`: what is wrong with a configuration.
+//! `glimpse check`: what is wrong with a configuration, and what is worth knowing about it here.
 
-use std::process::ExitCode;
+use std::{fmt::Write as _, process::ExitCode};
 
 use serde::Serialize;
 
-use super::{Output, USAGE};
-use crate::config::{Config, ConfigError, Problem};
+use super::{
+    USAGE,
+    output::{Output, print, print_json},
+    surroundings,
+};
+use crate::{
+    config::{Config, ConfigError, Override, Problem},
+    policy::Policy,
+};
 
 /// What `-o json` writes.
 #[derive(Serialize)]
@@ -13,57 +20,61 @@ struct Report<'a> {
     ok: bool,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
+    /// Keys that the environment sets.
+    overrides: &'a [Override],
     /// What holds, secrets hidden; only without problems.
     config: Option<&'a Config>,
 }
 
 pub(super) fn run(loaded: Result<Config, ConfigError>, output: Output) -> ExitCode {
-    let (problems, config) = match loaded {
-        Ok(config) => (problems_of_policy(&config), Some(config)),
+    let (mut problems, config) = match loaded {
+        Ok(config) => (Vec::new(), Some(config)),
         Err(ConfigError::Invalid(problems)) => (problems, None),
         Err(error @ (ConfigError::Unreadable { .. } | ConfigError::Syntax { .. })) => {
-            let message = error.to_string();
-            let key = "--config".to_owned();
-            (vec![Problem { key, message }], None)
+            (vec![Problem::new("--config", error.to_string())], None)
         }
     };
+    let mut warnings = Vec::new();
+    if let Some(config) = &config {
+        warnings = config.warnings();
+        // What only the reader of the policy file can tell.
+        match Policy::load(config.auth.policy_file.as_deref()) {
+            Ok(policy) => warnings.extend(policy.warnings()),
+            Err(error) => problems.push(Problem::new("auth.policy_file", error.to_string())),
+        }
+        warnings.extend(surroundings::warnings(config));
+    }
     let report = Report {
         ok: problems.is_empty(),
-        warnings: config.as_ref().map(Config::warnings).unwrap_or_default(),
+        warnings,
+        overrides: config
+            .as_ref()
+            .map(|config| &*config.overrides)
+            .unwrap_or_default(),
         config: config.as_ref().filter(|_| problems.is_empty()),
         problems,
     };
+    let code = if report.ok { 0 } else { USAGE };
     match output {
-        Output::Json => match serde_json::to_string_pretty(&report) {
-            Ok(text) => println!("{text}"),
-            Err(cause) => eprintln!("glimpse: {cause}"),
-        },
-        Output::Table => {
-            for problem in &report.problems {
-                println!("error    {problem}");
-            }
-            for warning in &report.warnings {
-                println!("warning  {warning}");
-            }
-            if report.ok {
-                println!("ok");
-            }
-        }
-    }
-    if report.ok {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(USAGE)
+        Output::Json => print_json(&report, code),
+        Output::Table => print(table(&report).as_bytes(), code),
     }
 }
 
-/// What only the reader of the policy file can tell.
-fn problems_of_policy(config: &Config) -> Vec<Problem> {
-    match crate::node::build_policy(config) {
-        Ok(_) => Vec::new(),
-        Err(error) => vec![Problem {
-            key: "auth.policy_file".to_owned(),
-            message: error.to_string(),
-        }],
+fn table(report: &Report<'_>) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    for Override { key, variable } in report.overrides {
+        let _ = writeln!(text, "note     {key}: overridden by {variable}");
     }
+    for problem in &report.problems {
+        let _ = writeln!(text, "error    {problem}");
+    }
+    for warning in &report.warnings {
+        let _ = writeln!(text, "warning  {warning}");
+    }
+    if report.ok {
+        text.push_str("ok\n");
+    }
+    text
 }

@@ -2,13 +2,17 @@
 //! time, 0 otherwise.
 
 mod check;
+mod man;
+mod output;
 pub(crate) mod status;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 
-use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use output::{Output, fail, print};
 
 use crate::{
     config::{Config, ConfigError},
@@ -80,15 +84,6 @@ struct OutputFormat {
     output: Output,
 }
 
-/// How an answer is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people
-    Table,
-    /// For programs
-    Json,
-}
-
 /// Runs what the arguments ask for.
 pub fn run(cli: &Cli) -> ExitCode {
     let default = Command::Serve(ConfigFile { config: None });
@@ -98,25 +93,17 @@ pub fn run(cli: &Cli) -> ExitCode {
             Err(error) => fail(USAGE, &error),
         },
         Command::Check { config, output } => check::run(config.load(), output.output),
-        Command::Status { config, output } => match config.load() {
-            Ok(config) => status::run(&config, output.output),
-            Err(error) => fail(USAGE, &error),
-        },
+        Command::Status { config, output } => status::run(config.load(), output.output),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "glimpse", &mut io::stdout());
-            ExitCode::SUCCESS
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "glimpse", &mut text);
+            print(&text, 0)
         }
-        Command::Man { directory } => match write_man(directory) {
+        Command::Man { directory } => match man::write(directory) {
             Ok(()) => ExitCode::SUCCESS,
             Err(cause) => fail(1, &format!("{}: {cause}", directory.display())),
         },
     }
-}
-
-fn write_man(directory: &std::path::Path) -> io::Result<()> {
-    let mut command = Cli::command().disable_help_subcommand(true);
-    command.build();
-    clap_mangen::generate_to(command, directory)
 }
 
 fn serve(config: Config) -> ExitCode {
@@ -143,12 +130,4 @@ fn serve(config: Config) -> ExitCode {
             fail(1, &error)
         }
     }
-}
-
-/// Says why and gives the exit code.
-fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
-    for line in error.to_string().lines() {
-        eprintln!("glimpse: {line}");
-    }
-    ExitCode::from(code)
 }

@@ -7,10 +7,13 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Output, fail};
-use crate::config::Config;
+use super::{
+    USAGE,
+    output::{Output, fail, print, print_json},
+};
+use crate::config::{Config, ConfigError};
 
 /// For each step of the question.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -18,28 +21,46 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of an answer at most.
 const ANSWER_BYTES: u64 = 1 << 20;
 
-pub(super) fn run(config: &Config, output: Output) -> ExitCode {
-    let listen = &config.admin.listen;
-    let Ok(address) = listen.parse() else {
-        return fail(1, &"admin.listen is empty: there is nobody to ask");
+pub(super) fn run(loaded: Result<Config, ConfigError>, output: Output) -> ExitCode {
+    let status = match loaded {
+        Ok(config) => look(&config).map_err(|cause| (1, cause)),
+        Err(error) => Err((USAGE, error.to_string())),
     };
-    let status = match ask(address) {
-        Ok(status) => status,
-        Err(cause) => {
-            return fail(
-                1,
-                &format!("no answer from {listen} (admin.listen): {cause}"),
-            );
+    match (status, output) {
+        (Ok(status), _) => {
+            let code = if is_ready(&status) { 0 } else { 1 };
+            match output {
+                Output::Json => print_json(&status, code),
+                Output::Table => print(table(&status).as_bytes(), code),
+            }
         }
-    };
-    match output {
-        Output::Json => println!("{status:#}"),
-        Output::Table => print!("{}", table(&status)),
+        (Err((code, cause)), Output::Json) => {
+            print_json(&json!({"ready": false, "error": cause}), code)
+        }
+        (Err((code, cause)), Output::Table) => fail(code, &cause),
     }
-    match status.get("not_ready").and_then(Value::as_array) {
-        Some(reasons) if reasons.is_empty() => ExitCode::SUCCESS,
-        Some(_) | None => ExitCode::from(1),
+}
+
+/// What the node says, with `ready` in front, or why there is no answer.
+fn look(config: &Config) -> Result<Value, String> {
+    let listen = &config.admin.listen;
+    let address = listen
+        .parse()
+        .map_err(|_| "admin.listen is empty: there is nobody to ask".to_owned())?;
+    let mut status =
+        ask(address).map_err(|cause| format!("no answer from {listen} (admin.listen): {cause}"))?;
+    let ready = status
+        .get("not_ready")
+        .and_then(Value::as_array)
+        .is_some_and(Vec::is_empty);
+    if let Some(fields) = status.as_object_mut() {
+        fields.insert("ready".to_owned(), ready.into());
     }
+    Ok(status)
+}
+
+fn is_ready(status: &Value) -> bool {
+    status.get("ready") == Some(&Value::Bool(true))
 }
 
 /// One question in HTTP/1.0, whose answer ends with the connection: no client library is needed.

@@ -3,7 +3,7 @@
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::json;
 
-use super::{Cli, Command, Output, status, write_man};
+use super::{Cli, Command, man, output::Output, status};
 
 #[test]
 fn the_definition_of_the_arguments_is_sound() {
@@ -35,15 +35,31 @@ fn arguments_are_read_as_documented() {
 #[test]
 fn manual_pages_are_written_for_every_command() {
     let dir = tempfile::tempdir().unwrap();
-    write_man(dir.path()).unwrap();
+    man::write(dir.path()).unwrap();
     for page in [
         "glimpse.1",
         "glimpse-serve.1",
         "glimpse-check.1",
         "glimpse-status.1",
+        "glimpse-completions.1",
+        "glimpse-man.1",
     ] {
         let text = std::fs::read_to_string(dir.path().join(page)).unwrap();
         assert!(text.contains(".TH"), "{page}");
+        assert!(text.contains(".SH \"EXIT STATUS\""), "{page}: {text}");
+        let mut wanted = Vec::new();
+        if matches!(
+            page,
+            "glimpse-serve.1" | "glimpse-check.1" | "glimpse-status.1"
+        ) {
+            wanted.extend([".SH ENVIRONMENT", ".SH FILES", "[\\-c|\\-\\-config FILE]"]);
+        }
+        if matches!(page, "glimpse.1" | "glimpse-serve.1") {
+            wanted.extend([".SH SIGNALS", "SIGTERM"]);
+        }
+        for wanted in wanted {
+            assert!(text.contains(wanted), "{page} lacks {wanted}: {text}");
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 
+use serde::Serialize;
 use toml::{Table, Value};
 
 use super::{Problem, schema};
@@ -12,12 +13,26 @@ use super::{Problem, schema};
 /// What all names begin with. A name with this prefix that is no key is refused.
 const PREFIX: &str = "GLIMPSE_";
 
-/// Lays the variables over `table`. Reports names that are no keys and values of a wrong type.
-pub(super) fn overlay<E>(known: &Table, table: &mut Table, environment: E) -> Vec<Problem>
+/// A key whose value comes from the environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Override {
+    /// The key in dotted form.
+    pub key: String,
+    /// The variable.
+    pub variable: String,
+}
+
+/// Lays the variables over `table` and says which keys they set. Reports names that are no keys and
+/// values of a wrong type.
+pub(super) fn overlay<E>(
+    known: &Table,
+    table: &mut Table,
+    environment: E,
+) -> (Vec<Override>, Vec<Problem>)
 where
     E: IntoIterator<Item = (OsString, OsString)>,
 {
-    let mut problems = Vec::new();
+    let (mut overrides, mut problems) = (Vec::new(), Vec::new());
     let mut variables: Vec<(String, OsString)> = environment
         .into_iter()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
@@ -25,30 +40,53 @@ where
         .collect();
     // So that a whole table comes before one key of it, and reports do not move about.
     variables.sort();
-    for (name, value) in variables {
+    for (variable, value) in variables {
         let placed = match value.into_string() {
-            Ok(text) => place(known, table, &name, &text),
+            Ok(text) => place(known, table, &variable, &text),
             Err(_) => Err("not UTF-8".to_owned()),
         };
-        if let Err(message) = placed {
-            problems.push(Problem::new(name, message));
+        match placed {
+            Ok(key) => overrides.push(Override { key, variable }),
+            Err(message) => problems.push(Problem::new(variable, message)),
         }
     }
-    problems
+    (overrides, problems)
 }
 
-/// Puts one variable at its place.
-fn place(known: &Table, table: &mut Table, name: &str, text: &str) -> Result<(), String> {
+/// What to say of a variable that is no key's: the nearest that is one, if one is near.
+fn unknown(known: &Table, path: &str) -> String {
+    fn collect(known: &Table, prefix: &str, names: &mut Vec<String>) {
+        for (key, value) in known {
+            let name = format!("{prefix}{key}");
+            if let Value::Table(below) = value {
+                collect(below, &format!("{name}__"), names);
+            }
+            names.push(name);
+        }
+    }
+    let mut names = Vec::new();
+    collect(known, "", &mut names);
+    match schema::nearest(names.iter().map(String::as_str), path) {
+        Some(name) => {
+            let name = name.to_ascii_uppercase();
+            format!("unknown key; did you mean {PREFIX}{name}?")
+        }
+        None => "unknown key".to_owned(),
+    }
+}
+
+/// Puts one variable at its place, and gives the key.
+fn place(all: &Table, table: &mut Table, name: &str, text: &str) -> Result<String, String> {
     let path = name
         .strip_prefix(PREFIX)
         .unwrap_or(name)
         .to_ascii_lowercase();
-    let mut known = known;
+    let mut known = all;
     let mut table = table;
     let mut parts = path.split("__").peekable();
     while let Some(part) = parts.next() {
         let Some(default) = known.get(part) else {
-            return Err(schema::unknown(known, part));
+            return Err(unknown(all, &path));
         };
         if parts.peek().is_none() {
             let value = typed(default, text)?;
@@ -64,7 +102,7 @@ fn place(known: &Table, table: &mut Table, name: &str, text: &str) -> Result<(),
                 return Err(problem.to_string());
             }
             table.insert(part.to_owned(), value);
-            return Ok(());
+            return Ok(path.replace("__", "."));
         }
         let Value::Table(inner) = default else {
             return Err(format!("{part:?} has no keys below it"));
@@ -78,7 +116,7 @@ fn place(known: &Table, table: &mut Table, name: &str, text: &str) -> Result<(),
         };
         table = below;
     }
-    Err("unknown key".to_owned())
+    Err(unknown(all, &path))
 }
 
 /// Reads a text as a value of the type of `default`.

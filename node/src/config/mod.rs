@@ -12,6 +12,7 @@ mod tests;
 mod unbuilt;
 mod validate;
 pub mod values;
+mod warnings;
 
 use std::{
     fmt,
@@ -20,6 +21,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use environment::Override;
+pub(crate) use schema::nearest;
 pub use sections::{
     AdminConfig, ApiConfig, AuthConfig, AuthMode, CacheConfig, ImageFormatConfig, Limits,
     LogConfig, LogFormat, NodeConfig, ReaperConfig, RegistryConfig, StoreConfig, WorkersConfig,
@@ -60,6 +63,9 @@ pub struct Config {
     pub workers: WorkersConfig,
     /// `[log]`
     pub log: LogConfig,
+    /// What comes from the environment.
+    #[serde(skip)]
+    pub overrides: Vec<Override>,
 }
 
 impl Default for Config {
@@ -82,6 +88,7 @@ impl Default for Config {
             import: ImportConfig::default(),
             workers: WorkersConfig::default(),
             log: LogConfig::default(),
+            overrides: Vec::new(),
         }
     }
 }
@@ -96,11 +103,23 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             key: key.into(),
             message: message.into(),
         }
+    }
+
+    /// With the variable that set the key, where one did: the file is not to blame then.
+    fn told(mut self, overrides: &[Override]) -> Self {
+        let is_of = |set: &&Override| {
+            let below = self.key.strip_prefix(&set.key);
+            below.is_some_and(|below| below.is_empty() || below.starts_with(['.', '[']))
+        };
+        if let Some(Override { variable, .. }) = overrides.iter().find(is_of) {
+            self.message.push_str(&format!(" (set by {variable})"));
+        }
+        self
     }
 }
 
@@ -153,7 +172,8 @@ impl Config {
         };
         let known = schema::known();
         let mut problems = schema::unknown_keys(&known, &table);
-        problems.extend(environment::overlay(&known, &mut table, environment));
+        let (overrides, wrong) = environment::overlay(&known, &mut table, environment);
+        problems.extend(wrong);
         if !problems.is_empty() {
             return Err(ConfigError::Invalid(problems));
         }
@@ -161,16 +181,20 @@ impl Config {
             .map_err(|error| {
                 let key = error.path().to_string();
                 let cause = error.into_inner();
-                ConfigError::Invalid(vec![Problem::new(key, cause.message())])
+                let problem = Problem::new(key, cause.message()).told(&overrides);
+                ConfigError::Invalid(vec![problem])
             })?;
+        config.overrides = overrides;
         let mut problems = config.read_secrets();
         config.settle();
         problems.extend(config.problems());
         if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError::Invalid(problems))
+            return Ok(config);
         }
+        let told = |problem: Problem| problem.told(&config.overrides);
+        Err(ConfigError::Invalid(
+            problems.into_iter().map(told).collect(),
+        ))
     }
 
     /// Fills in what one key's default takes from another.

@@ -42,17 +42,17 @@ fn walk(known: &Table, table: &Table, prefix: &str, found: &mut Vec<Problem>) {
 }
 
 /// What to say of an unknown key: the nearest known one of the same table, if one is near.
-pub(super) fn unknown(known: &Table, key: &str) -> String {
-    let nearest = known
-        .keys()
-        .map(|candidate| (distance(candidate, key), candidate))
-        .min();
-    match nearest {
-        Some((steps, candidate)) if steps <= 2 && steps < key.len() => {
-            format!("unknown key; did you mean {candidate:?}?")
-        }
-        _ => "unknown key".to_owned(),
+fn unknown(known: &Table, key: &str) -> String {
+    match nearest(known.keys().map(String::as_str), key) {
+        Some(name) => format!("unknown key; did you mean {name:?}?"),
+        None => "unknown key".to_owned(),
     }
+}
+
+/// Which of some names a misspelt one may have been: two slips away, and most of it right.
+pub(crate) fn nearest<'a>(names: impl Iterator<Item = &'a str>, wrong: &str) -> Option<&'a str> {
+    let (steps, name) = names.map(|name| (distance(name, wrong), name)).min()?;
+    (steps <= 2 && steps * 2 < wrong.len()).then_some(name)
 }
 
 /// Edits of single characters that turn `a` into `b` (Levenshtein).

@@ -8,6 +8,7 @@ use super::{
     unbuilt::{KeystoneConfig, Tls},
     values::{self, strings},
 };
+use crate::data::hashes::Algorithm;
 
 /// `[node]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,8 +48,8 @@ pub struct ApiConfig {
     pub show_image_direct_url: bool,
     /// Show `locations`.
     pub show_multiple_locations: bool,
-    /// The configured hash: `sha512` by default.
-    pub hashing_algorithm: String,
+    /// The hash beside MD5 of every upload.
+    pub hashing_algorithm: Algorithm,
 }
 
 impl Default for ApiConfig {
@@ -59,7 +60,7 @@ impl Default for ApiConfig {
             tls: Tls::default(),
             show_image_direct_url: false,
             show_multiple_locations: false,
-            hashing_algorithm: "sha512".to_owned(),
+            hashing_algorithm: Algorithm::Sha512,
         }
     }
 }
@@ -248,11 +249,11 @@ pub struct CacheConfig {
     pub memory: u64,
     /// Fills at once at most.
     pub max_fills: usize,
-    /// A chunk whose last check is older is verified when it is read.
-    #[serde(with = "values::duration")]
+    /// A chunk whose last check is older is verified when it is read; 0: at every read.
+    #[serde(with = "values::duration_or_zero")]
     pub audit_interval: Duration,
-    /// How long pages that were seen in memory are taken to be there still.
-    #[serde(with = "values::duration")]
+    /// How long pages that were seen in memory are taken to be there still; 0: not at all.
+    #[serde(with = "values::duration_or_zero")]
     pub residency_interval: Duration,
     /// Chunks of a download that are fetched beyond the one that is needed next.
     pub read_ahead: usize,

@@ -190,8 +190,9 @@ fn unknown_keys_are_all_refused_by_name_at_once() {
 #[test]
 fn unknown_variables_with_our_prefix_are_refused_by_name() {
     for (name, words) in [
-        ("GLIMPSE_API__LISEN", "did you mean \"listen\""),
-        ("GLIMPSE_API_LISTEN", "unknown key"),
+        ("GLIMPSE_API__LISEN", "did you mean GLIMPSE_API__LISTEN?"),
+        ("GLIMPSE_API_LISTEN", "did you mean GLIMPSE_API__LISTEN?"),
+        ("GLIMPSE_LGO__LEVEL", "did you mean GLIMPSE_LOG__LEVEL?"),
         ("GLIMPSE_", "unknown key"),
         ("GLIMPSE_API__LISTEN__X", "has no keys below it"),
         ("GLIMPSE_STORES__0__NAME", "has no keys below it"),
@@ -237,6 +238,39 @@ fn variables_override_the_file_and_are_read_by_the_type_of_their_key() {
     assert_eq!(config.limits.upload_lease, Duration::from_secs(5400));
     let names: Vec<&str> = config.stores.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
+}
+
+#[test]
+fn what_the_environment_sets_is_named() {
+    let variables = [
+        ("GLIMPSE_API__LISTEN", "127.0.0.1:2"),
+        ("GLIMPSE_STORES", r#"[{name="a"}]"#),
+        ("PATH", "/bin"),
+    ];
+    let config = load_with("[node]\nname = \"a\"\n", &variables).unwrap();
+    let found: Vec<(&str, &str)> = config
+        .overrides
+        .iter()
+        .map(|found| (&*found.key, &*found.variable))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("api.listen", "GLIMPSE_API__LISTEN"),
+            ("stores", "GLIMPSE_STORES")
+        ]
+    );
+    // A wrong value is not looked for in the file.
+    for (variable, value, key) in [
+        ("GLIMPSE_API__LISTEN", "nowhere", "api.listen"),
+        ("GLIMPSE_CACHE__SIZE", "much", "cache.size"),
+        ("GLIMPSE_STORES", "[{name='a b'}]", "stores[0].name"),
+    ] {
+        let words = format!(" (set by {variable})");
+        refused(load_with("", &[(variable, value)]), key, &words);
+    }
+    let of_the_file = load_with("[api]\nlisten = \"nowhere\"", &variables[1..]);
+    assert!(!problems(of_the_file)[0].message.contains("set by"));
 }
 
 #[test]
@@ -298,6 +332,21 @@ fn values_of_a_wrong_type_are_refused_by_key() {
         (
             "[[stores]]\ntimeout = \"0\"",
             "stores[0].timeout",
+            "\"30s\"",
+        ),
+        (
+            "[api]\nhashing_algorithm = \"crc\"",
+            "api.hashing_algorithm",
+            "sha384, sha512",
+        ),
+        (
+            "[limits]\nimage_tag_quota = -2",
+            "limits.image_tag_quota",
+            "nor -1 (unlimited)",
+        ),
+        (
+            "[cache]\naudit_interval = \"\"",
+            "cache.audit_interval",
             "\"30s\"",
         ),
         ("[log]\nformat = \"xml\"", "log.format", "unknown variant"),
@@ -375,11 +424,6 @@ fn nonsense_is_refused_by_name() {
             "api.public_endpoint",
             "URL",
         ),
-        (
-            "[api]\nhashing_algorithm = \"crc\"".to_owned(),
-            "api.hashing_algorithm",
-            "sha512",
-        ),
         ("[node]\nname = \"\"".to_owned(), "node.name", "1 to 255"),
         ("[node]\nname = \"a@b\"".to_owned(), "node.name", "'@'"),
         (
@@ -429,6 +473,31 @@ fn nonsense_is_refused_by_name() {
             "at least 1",
         ),
         (
+            "[cache]\nsize = \"1MiB\"".to_owned(),
+            "cache.size",
+            "at least 4MiB",
+        ),
+        (
+            "[image_format]\ndisk_formats = []".to_owned(),
+            "image_format.disk_formats",
+            "empty",
+        ),
+        (
+            "[image_format]\ncontainer_formats = []".to_owned(),
+            "image_format.container_formats",
+            "empty",
+        ),
+        (
+            "[image_format]\nvmdk_allowed_types = [\"streamOptimized\", \"foo\"]".to_owned(),
+            "image_format.vmdk_allowed_types",
+            "\"foo\" cannot be allowed, only streamOptimized and monolithicSparse",
+        ),
+        (
+            "[image_format]\ngpt_safety_checks_nonfatal = [\"foo\"]".to_owned(),
+            "image_format.gpt_safety_checks_nonfatal",
+            "\"foo\" cannot be allowed, only mbr",
+        ),
+        (
             "[limits]\nlimit_param_default = 1001".to_owned(),
             "limits.limit_param_default",
             "exceed",
@@ -446,6 +515,72 @@ fn nonsense_is_refused_by_name() {
     ] {
         refused(load(&text), key, words);
     }
+}
+
+#[test]
+fn what_was_most_likely_meant_otherwise_is_warned_of() {
+    for (text, key, words) in [
+        (
+            "[image_format]\ndisk_formats = [\"raw\", \"qcow3\"]",
+            "image_format.disk_formats",
+            "\"qcow3\" is none of those",
+        ),
+        (
+            "[image_format]\ncontainer_formats = [\"bare\", \"tar\"]",
+            "image_format.container_formats",
+            "\"tar\" is none of those",
+        ),
+        (
+            "[log]\nlevel = \"info,glimpse_nope=debug\"",
+            "log.level",
+            "\"glimpse_nope\"",
+        ),
+        (
+            "[log]\nlevel = \"info,glimpse_nodes=debug\"",
+            "log.level",
+            "\"glimpse_nodes\"",
+        ),
+        (
+            "[limits]\nuser_storage_quota = \"10\"",
+            "limits.user_storage_quota",
+            "10 bytes only",
+        ),
+        (
+            "[limits]\nimage_size_cap = 100",
+            "limits.image_size_cap",
+            "100 bytes only",
+        ),
+    ] {
+        let found = load(text).unwrap().warnings();
+        let [_, warning] = found.as_slice() else {
+            panic!("{text}: {found:?}");
+        };
+        assert_eq!(warning.key, key, "{text}");
+        assert!(warning.message.contains(words), "{text}: {warning}");
+    }
+    for text in [
+        "[image_format]\ndisk_formats = [\"raw\", \"gpt\", \"luks\"]",
+        "[image_format]\nvmdk_allowed_types = [\"STREAMOPTIMIZED\"]",
+        "[image_format]\nvmdk_allowed_types = []",
+        "[image_format]\ngpt_safety_checks_nonfatal = [\"mbr\"]",
+        "[log]\nlevel = \"warn,glimpse=info,glimpse_node::api=debug,glimpse::access=off\"",
+        "[limits]\nuser_storage_quota = 0",
+        "[limits]\nuser_storage_quota = \"10GB\"",
+        "[limits]\nimage_tag_quota = -1",
+        "[cache]\naudit_interval = \"0s\"\nresidency_interval = \"0s\"",
+    ] {
+        let found = load(text).unwrap().warnings();
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn the_cache_may_verify_at_every_read() {
+    let text = "[cache]\naudit_interval = \"0s\"\nresidency_interval = \"0ms\"";
+    let config = load(text).unwrap();
+    assert_eq!(config.cache.audit_interval, Duration::ZERO);
+    assert_eq!(config.cache.residency_interval, Duration::ZERO);
+    assert_eq!(show_duration(Duration::ZERO), "0s");
 }
 
 #[test]

@@ -1,15 +1,12 @@
-//! What a configuration must fulfil beyond the types of its values, and what is worth a warning.
+//! What a configuration must fulfil beyond the types of its values.
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use super::{
     AuthMode, Config, Problem,
-    unbuilt::{ClusterConfig, ImportConfig, KeystoneConfig},
-    values::Secret,
+    values::{Secret, show_size},
 };
-
-/// Hashes that `api.hashing_algorithm` may name.
-const HASHES: [&str; 6] = ["md5", "sha1", "sha224", "sha256", "sha384", "sha512"];
+use crate::format;
 
 /// What a feature of a later version says.
 const NOT_BUILT: &str = "is not built yet in this version";
@@ -22,49 +19,11 @@ impl Config {
         self.check_listeners(&mut found);
         self.check_unbuilt(&mut found);
         self.check_stores(&mut found);
+        self.check_formats(&mut found);
         self.check_bounds(&mut found);
         if let Err(cause) = crate::telemetry::parse_level(&self.log.level) {
             found.push(Problem::new("log.level", cause));
         }
-        found
-    }
-
-    /// What is insecure about the settings, and what has no effect.
-    pub fn warnings(&self) -> Vec<Problem> {
-        let mut found = Vec::new();
-        match self.auth.mode {
-            AuthMode::None => found.push(Problem::new(
-                "auth.mode",
-                format!(
-                    "\"none\": whoever reaches {} is an admin, without a password",
-                    self.api.listen
-                ),
-            )),
-            AuthMode::TrustedHeaders => found.push(Problem::new(
-                "auth.mode",
-                format!(
-                    "\"trusted-headers\": whoever reaches {} without passing the authenticating \
-                     proxy is whom it claims to be",
-                    self.api.listen
-                ),
-            )),
-        }
-        if !is_loopback(&self.api.listen) {
-            found.push(Problem::new("api.listen", "plain HTTP beyond this host"));
-        }
-        if !self.admin.listen.is_empty() && !is_loopback(&self.admin.listen) {
-            found.push(Problem::new(
-                "admin.listen",
-                "metrics and status are readable beyond this host, without a password",
-            ));
-        }
-        if self.api.show_multiple_locations || self.api.show_image_direct_url {
-            found.push(Problem::new(
-                "api",
-                "show_multiple_locations and show_image_direct_url show users where data is stored",
-            ));
-        }
-        self.warn_of_no_effect(&mut found);
         found
     }
 
@@ -83,21 +42,16 @@ impl Config {
             found.push(Problem::new("node.data_dir", "must not be empty"));
         }
         let endpoint = &self.api.public_endpoint;
-        let is_url = ["http://", "https://"].iter().any(|scheme| {
-            endpoint
-                .strip_prefix(scheme)
-                .is_some_and(|host| !host.is_empty())
-        });
-        if !endpoint.is_empty() && !is_url {
+        if !endpoint.is_empty() && !is_url(endpoint) {
             found.push(Problem::new(
                 "api.public_endpoint",
                 "must be a URL such as \"https://images.example.org\", or empty",
             ));
         }
-        if !HASHES.contains(&self.api.hashing_algorithm.as_str()) {
+        if !is_url(&self.auth.keystone.auth_url) {
             found.push(Problem::new(
-                "api.hashing_algorithm",
-                format!("must be one of {}", HASHES.join(", ")),
+                "auth.keystone.auth_url",
+                "must be a URL such as \"https://identity.example.org/v3\"",
             ));
         }
         if let Some(path) = &self.auth.policy_file
@@ -180,30 +134,36 @@ impl Config {
         }
     }
 
-    fn warn_of_no_effect(&self, found: &mut Vec<Problem>) {
-        let bootstrap = ClusterConfig::default().bootstrap;
-        let filter = ImportConfig::default().uri_filter;
-        let set = [
-            ("cluster.bootstrap", self.cluster.bootstrap != bootstrap),
-            (
-                "auth.keystone",
-                self.auth.keystone != KeystoneConfig::default(),
-            ),
-            (
-                "registry.password_file",
-                self.registry.password_file.is_some(),
-            ),
-            ("import.uri_filter", self.import.uri_filter != filter),
-            (
-                "cache.memory",
-                self.cache.memory != super::CacheConfig::default().memory,
-            ),
-        ];
-        for (key, set) in set {
-            if set {
+    fn check_formats(&self, found: &mut Vec<Problem>) {
+        let formats = &self.image_format;
+        for (key, names) in [
+            ("image_format.disk_formats", &formats.disk_formats),
+            ("image_format.container_formats", &formats.container_formats),
+        ] {
+            if names.is_empty() {
                 found.push(Problem::new(
                     key,
-                    "has no effect: what reads it is not built yet",
+                    "must not be empty: no image could be active",
+                ));
+            }
+        }
+        for (key, names, known) in [
+            (
+                "image_format.vmdk_allowed_types",
+                &formats.vmdk_allowed_types,
+                &format::VMDK_TYPES[..],
+            ),
+            (
+                "image_format.gpt_safety_checks_nonfatal",
+                &formats.gpt_safety_checks_nonfatal,
+                &format::GPT_CHECKS,
+            ),
+        ] {
+            let is_known = |name: &str| known.iter().any(|known| known.eq_ignore_ascii_case(name));
+            for name in names.iter().filter(|name| !is_known(name)) {
+                found.push(Problem::new(
+                    key,
+                    format!("{name:?} cannot be allowed, only {}", known.join(" and ")),
                 ));
             }
         }
@@ -264,85 +224,70 @@ impl Config {
 
     fn check_bounds(&self, found: &mut Vec<Problem>) {
         let (limits, registry) = (&self.limits, &self.registry);
-        let at_least = [
-            ("admin.connections", self.admin.connections, 1),
-            ("cache.max_fills", self.cache.max_fills, 1),
-            ("cache.manifest_rebuilds", self.cache.manifest_rebuilds, 1),
-            (
-                "cache.manifest_rebuild_queue",
-                self.cache.manifest_rebuild_queue,
-                1,
-            ),
-            ("limits.api_limit_max", limits.api_limit_max, 1),
-            ("limits.limit_param_default", limits.limit_param_default, 1),
+        let (cache, reaper) = (&self.cache, &self.workers.reaper);
+        for (key, count) in [
+            ("admin.connections", self.admin.connections),
+            ("cache.max_fills", cache.max_fills),
+            ("cache.manifest_rebuilds", cache.manifest_rebuilds),
+            ("cache.manifest_rebuild_queue", cache.manifest_rebuild_queue),
+            ("limits.api_limit_max", limits.api_limit_max),
+            ("limits.limit_param_default", limits.limit_param_default),
+            ("limits.max_request_id_length", limits.max_request_id_length),
+            ("limits.concurrent_uploads", limits.concurrent_uploads),
+            ("limits.concurrent_downloads", limits.concurrent_downloads),
+            ("limits.connections", limits.connections),
+            ("workers.reaper.batch", reaper.batch),
+            ("workers.reaper.max_failures", reaper.max_failures),
+            ("workers.reaper.max_suspects", reaper.max_suspects),
+            ("registry.queue", registry.queue),
+            ("registry.max_batch", registry.max_batch),
+            ("registry.heartbeat_ticks", registry.heartbeat_ticks),
+        ] {
+            if count == 0 {
+                found.push(Problem::new(key, "must be at least 1"));
+            }
+        }
+        let bytes = |bytes: usize| bytes as u64;
+        for (key, size, least) in [
+            ("cache.size", cache.size, 4 << 20),
+            ("limits.image_size_cap", limits.image_size_cap, 1),
             (
                 "limits.image_property_size",
-                limits.image_property_bytes,
+                bytes(limits.image_property_bytes),
                 1 << 10,
             ),
             (
                 "limits.image_properties_size",
-                limits.image_properties_bytes,
+                bytes(limits.image_properties_bytes),
                 1 << 10,
             ),
-            ("limits.page_size", limits.page_bytes, 1 << 10),
+            ("limits.page_size", bytes(limits.page_bytes), 1 << 10),
+            ("limits.json_body", bytes(limits.json_body_bytes), 1 << 10),
             (
-                "limits.max_request_id_length",
-                limits.max_request_id_length,
-                1,
+                "limits.upload_window",
+                bytes(limits.upload_window),
+                256 << 10,
             ),
-            ("limits.json_body", limits.json_body_bytes, 1 << 10),
-            ("limits.concurrent_uploads", limits.concurrent_uploads, 1),
-            (
-                "limits.concurrent_downloads",
-                limits.concurrent_downloads,
-                1,
-            ),
-            ("limits.upload_window", limits.upload_window, 256 << 10),
-            ("limits.connections", limits.connections, 1),
             // hyper's least buffer.
-            ("limits.header_size", limits.header_bytes, 8 << 10),
-            ("log.buffer", self.log.buffer, 64 << 10),
-            ("workers.reaper.batch", self.workers.reaper.batch, 1),
-            (
-                "workers.reaper.max_failures",
-                self.workers.reaper.max_failures,
-                1,
-            ),
-            (
-                "workers.reaper.max_suspects",
-                self.workers.reaper.max_suspects,
-                1,
-            ),
-            ("registry.queue", registry.queue, 1),
-            ("registry.max_batch", registry.max_batch, 1),
-            ("registry.max_batch_size", registry.max_batch_size, 1),
+            ("limits.header_size", bytes(limits.header_bytes), 8 << 10),
+            ("limits.reserve_step", limits.reserve_step, 1 << 20),
+            ("log.buffer", bytes(self.log.buffer), 64 << 10),
+            ("registry.max_batch_size", bytes(registry.max_batch_size), 1),
             (
                 "registry.max_command_size",
-                registry.max_command_size,
+                bytes(registry.max_command_size),
                 64 << 10,
             ),
-            ("registry.heartbeat_ticks", registry.heartbeat_ticks, 1),
-            ("registry.table_cache", registry.table_cache, 1 << 20),
-        ];
-        for (key, value, least) in at_least {
-            if value < least {
-                found.push(Problem::new(key, format!("must be at least {least}")));
-            }
-        }
-        let at_least_u64 = [
-            ("limits.image_size_cap", limits.image_size_cap, 1),
-            ("limits.reserve_step", limits.reserve_step, 1 << 20),
             (
                 "registry.checkpoint_size",
                 registry.checkpoint_size,
                 1 << 20,
             ),
             ("registry.segment_size", registry.segment_size, 1 << 20),
-            ("cache.size", self.cache.size, 4 << 20),
-        ];
-        for (key, value, least) in at_least_u64 {
-            if value < least {
+            ("registry.table_cache", bytes(registry.table_cache), 1 << 20),
+        ] {
+            if size < least {
+                let least = show_size(least);
                 found.push(Problem::new(key, format!("must be at least {least}")));
             }
         }
@@ -386,9 +331,11 @@ impl Config {
     }
 }
 
-/// Whether an address of the configuration is reachable from this host only.
-fn is_loopback(listen: &str) -> bool {
-    listen
-        .parse::<SocketAddr>()
-        .is_ok_and(|address| address.ip().is_loopback())
+/// Whether it is a URL of a server, which headers and links may carry as it is.
+fn is_url(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'<' | b'>');
+    ["http://", "https://"]
+        .iter()
+        .filter_map(|scheme| text.strip_prefix(scheme))
+        .any(|host| !host.is_empty() && host.bytes().all(plain))
 }

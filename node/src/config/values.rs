@@ -6,6 +6,7 @@ use std::{fmt, path::PathBuf};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::AuthMode;
+use crate::data::hashes::Algorithm;
 
 /// Owned strings.
 pub(super) fn strings(words: &[&str]) -> Vec<String> {
@@ -77,6 +78,22 @@ impl<'de> Deserialize<'de> for AuthMode {
     }
 }
 
+impl Serialize for Algorithm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Algorithm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::parse(&name).ok_or_else(|| {
+            let known = Self::ALL.map(Self::as_str).join(", ");
+            D::Error::custom(format!("{name:?} is no hash: {known}"))
+        })
+    }
+}
+
 /// The units of [`parse_size`] with their powers of 1024.
 const SIZE_UNITS: [(&str, u32); 5] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
 
@@ -123,8 +140,19 @@ const DURATION_UNITS: [(&str, u64); 5] = [
 /// Reads a duration: a whole number and a unit (ms, s, m, h, d), or several ("1h30m"). Zero is
 /// refused: no timeout of this program may be 0.
 pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    match parse_duration_or_zero(text)? {
+        std::time::Duration::ZERO => Err("must be longer than 0".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+/// Likewise, and zero as well ("0s").
+fn parse_duration_or_zero(text: &str) -> Result<std::time::Duration, String> {
     let wrong = || format!("{text:?} is no duration: write it as \"30s\"");
     let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err(wrong());
+    }
     let mut total = 0_u64;
     while !rest.is_empty() {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -145,15 +173,15 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
             .ok_or_else(|| format!("{text:?} is too long"))?;
         rest = tail.trim_start();
     }
-    if total == 0 {
-        return Err("must be longer than 0".to_owned());
-    }
     Ok(std::time::Duration::from_millis(total))
 }
 
 /// Writes a duration with the largest unit that divides it.
 pub fn show_duration(duration: std::time::Duration) -> String {
     let millis = duration.as_millis();
+    if millis == 0 {
+        return "0s".to_owned();
+    }
     for (unit, scale) in DURATION_UNITS {
         if millis.is_multiple_of(u128::from(scale)) {
             return format!("{}{unit}", millis / u128::from(scale));
@@ -241,9 +269,27 @@ pub mod duration {
     }
 }
 
-/// Counts where a negative number means unlimited (image-api 2.3), for `#[serde(with)]`.
+/// Durations that may be 0, for `#[serde(with)]`.
+pub mod duration_or_zero {
+    use std::time::Duration;
+
+    use super::{Deserialize, Deserializer, parse_duration_or_zero};
+    use serde::de::Error as _;
+
+    pub use super::duration::serialize;
+
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_duration_or_zero(&text).map_err(D::Error::custom)
+    }
+}
+
+/// Counts where -1 means unlimited, for `#[serde(with)]`. To the reference every negative number
+/// does (image-api 2.3); here another one is taken for a slip of the pen.
 pub mod quota {
     use super::{Deserialize, Deserializer, Serializer};
+    use serde::de::Error as _;
 
     /// Writes it.
     pub fn serialize<S: Serializer>(count: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -255,7 +301,12 @@ pub mod quota {
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<u64>, D::Error> {
-        Ok(u64::try_from(i64::deserialize(deserializer)?).ok())
+        match i64::deserialize(deserializer)? {
+            -1 => Ok(None),
+            count => u64::try_from(count).map(Some).map_err(|_| {
+                D::Error::custom(format!("{count} is neither a count nor -1 (unlimited)"))
+            }),
+        }
     }
 }
 

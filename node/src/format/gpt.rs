@@ -11,7 +11,7 @@ const PARTITIONS: usize = 446;
 const GPT_PROTECTIVE: u8 = 0xee;
 
 /// Name of the one check, for `gpt_safety_checks_nonfatal`.
-const MBR: &str = "mbr";
+pub(super) const MBR: &str = "mbr";
 
 pub(super) fn format() -> Box<dyn Format> {
     Header::boxed("gpt", 0, 512, b"", |sector| {

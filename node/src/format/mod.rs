@@ -51,6 +51,11 @@ pub struct Verdict {
 #[error("{0}")]
 pub struct Refused(pub String);
 
+/// What `vmdk_allowed_types` may hold: all others name further files as their data.
+pub const VMDK_TYPES: [&str; 2] = ["streamOptimized", "monolithicSparse"];
+/// What `gpt_safety_checks_nonfatal` may hold.
+pub const GPT_CHECKS: [&str; 1] = [gpt::MBR];
+
 /// The name of data that is nothing else.
 const RAW: &str = "raw";
 /// What can be told apart. Other disk formats (ami, aki, ari, ploop) are not inspectable.
@@ -259,7 +264,7 @@ impl Inspector {
                         .rules
                         .gpt_nonfatal
                         .iter()
-                        .any(|name| name == violation.check));
+                        .any(|name| name.eq_ignore_ascii_case(violation.check)));
             (!tolerated).then(|| {
                 let Violation { check, reason } = violation;
                 Refused(format!(

@@ -11,7 +11,7 @@
 mod text;
 
 use super::{
-    Format, Found, Step, Violation,
+    Format, Found, Step, VMDK_TYPES, Violation,
     capture::{MAX_REGION, Region, Tail, bytes},
 };
 use text::{Look, Word};
@@ -299,7 +299,9 @@ fn check_descriptor(data: &[u8], types: &[String]) -> Result<(), Violation> {
     let Some((kind, _)) = kind else {
         return Err(descriptor("it has no createType"));
     };
-    if !matches!(kind, "monolithicsparse" | "streamoptimized")
+    if !VMDK_TYPES
+        .iter()
+        .any(|safe| safe.eq_ignore_ascii_case(kind))
         || !types.iter().any(|allowed| allowed == kind)
     {
         return Err(descriptor("its createType is not allowed"));

@@ -67,6 +67,11 @@ const fn base(name: &'static str, check: &'static str, description: &'static str
     }
 }
 
+/// The default rule of that name.
+pub(super) fn find(name: &str) -> Option<&'static DefaultRule> {
+    RULES.iter().find(|rule| rule.name == name)
+}
+
 /// All default rules.
 pub const RULES: [DefaultRule; 67] = [
     base(

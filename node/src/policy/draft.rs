@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::{Policy, PolicyError, Rule, check::Check, defaults, language, language::SyntaxError};
+use crate::config::nearest;
 
 /// Rules that refer to each other, one below the other, at most. Evaluation recurses.
 pub(super) const MAX_CHAIN: usize = 32;
@@ -83,11 +84,10 @@ impl Draft {
         for index in 0..self.rules.len() {
             self.height(index, &mut Vec::new(), &mut heights)?;
         }
+        let unused = self.rules.iter().filter_map(DraftRule::unused).collect();
         let rules = self.rules.into_iter().filter_map(|rule| {
             let (_, check) = rule.defined?;
-            let project_scoped = defaults::RULES
-                .iter()
-                .any(|default| default.project_scoped && *default.name == *rule.name);
+            let project_scoped = defaults::find(&rule.name).is_some_and(|rule| rule.project_scoped);
             Some(Rule {
                 name: rule.name,
                 project_scoped,
@@ -97,6 +97,7 @@ impl Draft {
         Ok(Policy {
             rules: rules.collect(),
             by_name: self.by_name,
+            unused,
         })
     }
 
@@ -156,6 +157,23 @@ impl DraftRule {
             .as_ref()
             .map(|(place, _)| place.clone())
             .unwrap_or_default()
+    }
+
+    /// That nothing asks for it, in words.
+    fn unused(&self) -> Option<String> {
+        if self.referrer.is_some() || defaults::find(&self.name).is_some() {
+            return None;
+        }
+        let names = defaults::RULES.iter().map(|default| default.name);
+        let meant = nearest(names, &self.name)
+            .map(|name| format!("; did you mean `{name}`?"))
+            .unwrap_or_default();
+        Some(format!(
+            "{}: rule `{}` has no effect: this service has none of that name, and no other rule \
+             refers to it{meant}",
+            self.place(),
+            self.name
+        ))
     }
 }
 

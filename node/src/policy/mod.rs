@@ -22,7 +22,7 @@ use check::Check;
 use glimpse_registry::image::ImageId;
 pub use language::SyntaxError;
 
-use crate::auth::Context;
+use crate::{auth::Context, config::Problem};
 
 /// What a rule is asked about: the `%(name)s` of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -120,6 +120,8 @@ struct Rule {
 pub struct Policy {
     rules: Vec<Rule>,
     by_name: HashMap<Box<str>, usize>,
+    /// See [`Policy::warnings`].
+    unused: Vec<String>,
 }
 
 impl Policy {
@@ -153,6 +155,13 @@ impl Policy {
             });
         }
         Self::parse(&text, path)
+    }
+
+    /// Rules of the file that nothing asks for: most likely misspelt, so that what they were to
+    /// restrict is left as the defaults have it.
+    pub fn warnings(&self) -> impl Iterator<Item = Problem> + '_ {
+        let unused = self.unused.iter();
+        unused.map(|message| Problem::new("auth.policy_file", message))
     }
 
     /// As [`Self::load`], from the text of the file; `path` is for errors.

@@ -1,6 +1,6 @@
 //! What is not `serve`: check, status, completions, man, help; their output and exit codes.
 
-use glimpse_tests::{Node, Output, Setup, glimpse};
+use glimpse_tests::{Node, Output, Setup, glimpse, glimpse_into};
 use serde_json::Value;
 
 /// Runs a command in an empty folder that holds `glimpse.toml`.
@@ -65,6 +65,122 @@ async fn check_names_every_wrong_key_and_ends_with_2() {
     }
 }
 
+/// Of those that this machine gives nothing to: a disk may be small, an address taken.
+fn warned(report: &Value) -> Vec<&str> {
+    let mut found = keys(&report["warnings"]);
+    found.retain(|key| !matches!(*key, "cache.size" | "api.listen" | "admin.listen"));
+    found
+}
+
+#[tokio::test]
+async fn check_warns_of_slips_and_of_what_this_machine_does_not_have() {
+    let node = Node::start().await;
+    let text = format!(
+        "[api]\nlisten = \"{}\"\n[node]\ndata_dir = \"absent/data\"\n\
+         [cache]\nsize = \"1000000TiB\"\n[limits]\nuser_storage_quota = 10\n\
+         [log]\nlevel = \"info,glimpse_nope=debug\"\n\
+         [image_format]\ndisk_formats = [\"qcow3\"]\n",
+        node.address()
+    );
+    let (code, report) = check(&text, &[]).await;
+    assert_eq!(code, Some(0), "{report}");
+    let found = keys(&report["warnings"]);
+    for key in [
+        "image_format.disk_formats",
+        "log.level",
+        "limits.user_storage_quota",
+        "node.data_dir",
+        "cache.size",
+        "api.listen",
+    ] {
+        assert!(found.contains(&key), "{key} is not among {found:?}");
+    }
+    let output = with_config(&text, &["check", "-c", "glimpse.toml"], &[]).await;
+    assert_eq!(output.code, Some(0));
+    for words in ["warning  node.data_dir: absent/data", "in use", "qcow3"] {
+        assert!(output.stdout.contains(words), "{}", output.stdout);
+    }
+}
+
+#[tokio::test]
+async fn a_policy_rule_that_nothing_asks_for_is_warned_of_by_check_and_by_the_node() {
+    let setup = Setup::new();
+    let path = setup.folder().join("policy.yaml");
+    std::fs::write(&path, "\"delete_imagee\": \"!\"\n").unwrap();
+    let path = path.to_string_lossy().into_owned();
+    let (code, report) = check(&format!("[auth]\npolicy_file = {path:?}"), &[]).await;
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(warned(&report), ["auth.mode", "auth.policy_file"]);
+    let node = setup.set("auth.policy_file", path).start().await;
+    let words = ["status", "--config", "glimpse.toml", "-o", "json"];
+    let output = glimpse(node.folder(), &words, &[]).await;
+    let status: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(keys(&status["warnings"]), ["auth.mode", "auth.policy_file"]);
+    assert!(
+        output.stdout.contains("did you mean `delete_image`?"),
+        "{}",
+        output.stdout
+    );
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_read_is_told_once_with_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("policy.yaml");
+    std::fs::write(&path, "get_image: role:x role:y\n").unwrap();
+    let text = format!("[auth]\npolicy_file = {:?}", path.to_string_lossy());
+    let output = with_config(&text, &["check", "-c", "glimpse.toml"], &[]).await;
+    assert_eq!(output.code, Some(2), "{}", output.stdout);
+    let line = format!("error    auth.policy_file: {}:1: rule", path.display());
+    assert!(output.stdout.contains(&line), "{}", output.stdout);
+}
+
+#[tokio::test]
+async fn what_the_environment_overrides_is_named() {
+    let variables = [("GLIMPSE_API__LISTEN", "127.0.0.1:1234")];
+    let (_, report) = check("", &variables).await;
+    let expected = serde_json::json!([
+        {"key": "api.listen", "variable": "GLIMPSE_API__LISTEN"}
+    ]);
+    assert_eq!(report["overrides"], expected);
+    let output = with_config("", &["check", "-c", "glimpse.toml"], &variables).await;
+    let line = "note     api.listen: overridden by GLIMPSE_API__LISTEN\n";
+    assert!(output.stdout.contains(line), "{}", output.stdout);
+    let node = Setup::new()
+        .env("GLIMPSE_LIMITS__LIMIT_PARAM_DEFAULT", "2")
+        .start()
+        .await;
+    let log = node.log();
+    assert!(log.contains("GLIMPSE_LIMITS__LIMIT_PARAM_DEFAULT"), "{log}");
+}
+
+#[tokio::test]
+async fn a_standard_output_that_takes_nothing_is_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    for (words, code) in [
+        (&["check", "-o", "json"][..], 0),
+        (&["check"], 0),
+        (&["completions", "bash"], 0),
+        (&["status", "-o", "json"], 1),
+    ] {
+        // Nobody is there to answer on that port.
+        let nobody = [("GLIMPSE_ADMIN__LISTEN", "127.0.0.1:1")];
+        let (reader, closed) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = glimpse_into(closed, folder.path(), words, &nobody).await;
+        assert_eq!(output.code, Some(code), "{words:?}: {}", output.stderr);
+        assert_eq!(output.stderr, "", "{words:?}");
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let output = glimpse_into(full.unwrap(), folder.path(), words, &nobody).await;
+        assert_eq!(output.code, Some(1), "{words:?}: {}", output.stderr);
+        assert!(
+            output.stderr.starts_with("glimpse: stdout: No space left"),
+            "{words:?}: {}",
+            output.stderr
+        );
+    }
+}
+
 #[tokio::test]
 async fn check_names_wrong_variables_and_files() {
     let (code, report) = check("", &[("GLIMPSE_LIMITS__NO_SUCH_KEY", "1")]).await;
@@ -95,7 +211,7 @@ async fn check_shows_what_holds_and_warns_of_what_is_insecure() {
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(report["ok"], true);
     assert_eq!(report["problems"], Value::Array(Vec::new()));
-    assert_eq!(keys(&report["warnings"]), ["auth.mode"]);
+    assert_eq!(warned(&report), ["auth.mode"]);
     assert_eq!(report["config"]["limits"]["limit_param_default"], 7);
     assert_eq!(report["config"]["api"]["listen"], "127.0.0.1:1234");
     let output = with_config("", &["check", "-c", "glimpse.toml"], &[]).await;
@@ -143,6 +259,7 @@ async fn status_tells_of_a_running_node_and_of_none() {
     assert_eq!(output.code, Some(0), "{}", output.stderr);
     let status: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(status["pid"], node.pid());
+    assert_eq!(status["ready"], true);
     assert_eq!(status["api"], node.address());
     assert_eq!(status["not_ready"], Value::Array(Vec::new()));
     assert_eq!(status["registry"]["images"], 1);
@@ -156,10 +273,18 @@ async fn status_tells_of_a_running_node_and_of_none() {
         .collect();
     assert!(rows.contains(&vec!["registry.images", "1"]), "{rows:?}");
     node.stop().await;
-    for words in [&words[..], &words[..3]] {
-        let output = glimpse(&folder, words, &[]).await;
-        assert_eq!(output.code, Some(1));
-        assert!(output.stderr.contains("admin.listen"), "{}", output.stderr);
+    let output = glimpse(&folder, &words[..3], &[]).await;
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains("admin.listen"), "{}", output.stderr);
+    let wrong = [("GLIMPSE_ADMIN__LISTEN", "nowhere")];
+    for (environment, code) in [(&[][..], 1), (&wrong, 2)] {
+        let output = glimpse(&folder, &words, environment).await;
+        assert_eq!(output.code, Some(code));
+        let status: Value = serde_json::from_str(&output.stdout).unwrap();
+        assert_eq!(status["ready"], false);
+        let error = status["error"].as_str().unwrap();
+        assert!(error.contains("admin.listen"), "{error}");
+        assert_eq!(output.stderr, "");
     }
     let off = [("GLIMPSE_ADMIN__LISTEN", "")];
     assert_eq!(glimpse(&folder, &words, &off).await.code, Some(1));
@@ -194,7 +319,9 @@ async fn manual_pages_are_written_and_only_into_a_directory_that_exists() {
         "glimpse-status",
     ] {
         let text = std::fs::read_to_string(folder.path().join(format!("{page}.1"))).unwrap();
-        assert!(text.contains(".TH"), "{page}: {text}");
+        for words in [".TH", "EXIT STATUS", "ENVIRONMENT", "FILES"] {
+            assert!(text.contains(words), "{page} lacks {words}: {text}");
+        }
     }
     let output = glimpse(folder.path(), &["man", "absent"], &[]).await;
     assert_eq!(output.code, Some(1));

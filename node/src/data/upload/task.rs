@@ -148,12 +148,7 @@ impl Task {
     async fn store_data(&mut self) -> Result<(UploadedData, Manifest), Broken> {
         let key = self.job.image.id.to_string();
         let config = &self.app.config;
-        let algorithm = Algorithm::parse(&config.api.hashing_algorithm).ok_or_else(|| {
-            Broken::Fault(format!(
-                "unknown hashing_algorithm {:?}",
-                config.api.hashing_algorithm
-            ))
-        })?;
+        let algorithm = config.api.hashing_algorithm;
         let bounds = Bounds {
             declared: self.job.declared,
             cap: config.limits.image_size_cap,

@@ -137,6 +137,34 @@ fn errors_name_the_file_the_line_and_the_rule() {
 }
 
 #[test]
+fn a_rule_that_nothing_asks_for_is_warned_of() {
+    let warnings = |text: &str| -> Vec<String> {
+        let policy = policy(text).unwrap();
+        policy.warnings().map(|found| found.to_string()).collect()
+    };
+    assert_eq!(warnings(""), [""; 0]);
+    let used = "get_image: rule:mine\nmine: role:x or rule:deeper\ndeeper: role:y\n";
+    assert_eq!(warnings(used), [""; 0]);
+    let found = warnings("nope: '!'\ndelete_imagee: rule:own\nown: role:x\n");
+    let [nope, misspelt] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert!(
+        nope.starts_with("auth.policy_file: policy.yaml:1: rule `nope` has no effect"),
+        "{nope}"
+    );
+    assert!(!nope.contains("did you mean"), "{nope}");
+    assert!(
+        misspelt.contains("policy.yaml:2: rule `delete_imagee`"),
+        "{misspelt}"
+    );
+    assert!(
+        misspelt.ends_with("did you mean `delete_image`?"),
+        "{misspelt}"
+    );
+}
+
+#[test]
 fn chains_of_references_are_bounded() {
     let chain = |n: usize| -> String {
         (0..n)
