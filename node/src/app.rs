@@ -61,7 +61,7 @@ pub struct NamedStore {
 }
 
 /// The configured repositories.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Stores {
     /// By name.
     pub by_name: BTreeMap<String, NamedStore>,

@@ -18,6 +18,7 @@ pub mod node;
 pub mod policy;
 pub mod readiness;
 pub mod serve;
+pub mod stores;
 pub mod telemetry;
 pub mod workers;
 

@@ -3,13 +3,11 @@
 use std::{
     future::Future,
     net::SocketAddr,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use glimpse_replication::Clock as _;
-use glimpse_store::file::{self, FileStore};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -17,12 +15,13 @@ use crate::{
     admin::Admin,
     app::App,
     clock::SystemClock,
-    config::{Config, Override, RegistryConfig, StoreConfig},
+    config::{Config, Override, RegistryConfig},
     data_dir::{DataDir, DataDirError},
     metrics::Metrics,
     policy::Policy,
     readiness::Disks,
     serve::{self, Counters, Drained, Server, Settings},
+    stores::StoreRefused,
     telemetry,
     workers::{self, WorkersHandle},
 };
@@ -40,13 +39,8 @@ pub enum StartError {
     #[error("cache: {0}")]
     Cache(#[from] glimpse_cache::Error),
     /// A store.
-    #[error("store {name:?}: {cause}")]
-    Store {
-        /// Its configured name.
-        name: String,
-        /// Why.
-        cause: String,
-    },
+    #[error(transparent)]
+    Store(#[from] StoreRefused),
     /// The policy file.
     #[error("auth.policy_file: {0}")]
     Policy(String),
@@ -152,7 +146,7 @@ impl Node {
                 data_dir: data_dir.root().to_owned(),
                 started,
                 stopping: stopping.clone(),
-                disks: Disks::of(&app.config),
+                disks: Disks::of(&app.config).and(&app.stores),
             };
             Running::start(server, routes.router(), CancellationToken::new())
         });
@@ -310,7 +304,11 @@ fn build(
         residency_interval: config.cache.residency_interval,
     })?;
     let manifests = Arc::new(glimpse_cache::Manifests::open(data_dir.manifests())?);
-    let stores = build_stores(&config, data_dir)?;
+    let known_roots = data_dir.store_roots()?;
+    let (stores, roots) = crate::stores::open(&config, &known_roots, data_dir)?;
+    if roots != known_roots {
+        data_dir.keep_store_roots(&roots)?;
+    }
     let registry =
         glimpse_registry::Registry::open(registry_config(&config, data_dir), Arc::new(clock))?;
     // Before the first write is acknowledged: from now on a registry that is gone is lost.
@@ -380,81 +378,6 @@ fn registry_config(config: &Config, data_dir: &DataDir) -> glimpse_registry::Con
         table_cache_bytes: table_cache,
         incarnation: rand::random(),
     }
-}
-
-/// Opens the configured stores, and notes where they are: locations outlive a move.
-fn build_stores(config: &Config, data_dir: &DataDir) -> Result<crate::app::Stores, StartError> {
-    let known = data_dir.store_roots()?;
-    let mut roots = known.clone();
-    let mut by_name = std::collections::BTreeMap::new();
-    for store in &config.stores {
-        let StoreConfig {
-            name,
-            // `file` is the only one so far.
-            kind: _,
-            description,
-            path,
-            default: _,
-            weight,
-            thin_provisioning,
-            file_mode,
-            threads,
-            timeout,
-        } = store.clone();
-        let shares_the_disk = same_file_system(&path, data_dir.root());
-        let roots = roots.entry(name.clone()).or_default();
-        let opened = FileStore::open(file::Config {
-            path,
-            owner: None,
-            earlier_roots: roots.clone(),
-            thin_provisioning,
-            file_mode,
-            keep_free: if shares_the_disk {
-                config.node.keep_free
-            } else {
-                0
-            },
-            threads,
-            timeout,
-        })
-        .map_err(|cause| StartError::Store {
-            name: name.clone(),
-            cause: cause.to_string(),
-        })?;
-        for root in opened.roots() {
-            if !roots.contains(root) {
-                roots.push(root.clone());
-            }
-        }
-        let named = crate::app::NamedStore {
-            name: name.clone(),
-            description,
-            weight,
-            store: Arc::new(opened),
-        };
-        by_name.insert(name, named);
-    }
-    if roots != known {
-        data_dir.keep_store_roots(&roots)?;
-    }
-    let default = config.stores.iter().find(|store| store.default);
-    Ok(crate::app::Stores {
-        by_name,
-        default: default.map(|store| store.name.clone()).unwrap_or_default(),
-    })
-}
-
-/// Whether two directories, made or not yet, lie on one file system.
-fn same_file_system(a: &Path, b: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let device = |path: &Path| {
-        let path = std::path::absolute(path).ok()?;
-        // One that is not there yet will be on that of the directory above.
-        let mut levels = path.ancestors();
-        levels.find_map(|level| level.metadata().ok().map(|found| found.dev()))
-    };
-    // Of what cannot be told the worse is assumed.
-    device(a) == device(b)
 }
 
 /// Serves until SIGTERM or SIGINT. A second signal ends the process at once.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use rustix::fs::{Access, StatVfsMountFlags};
 use tokio::sync::Semaphore;
 
-use crate::config::Config;
+use crate::{app::Stores, config::Config};
 
 /// A disk that does not answer for so long is not ready.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -13,6 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The directories that a node writes to.
 pub struct Disks {
     watched: Arc<[Watched]>,
+    /// Those that may be closed.
+    stores: Stores,
     /// One look at a time: a disk that hangs holds one thread, not one for each request.
     looking: Arc<Semaphore>,
 }
@@ -43,18 +45,32 @@ impl Disks {
         }
         Self {
             watched: watched.into(),
+            stores: Stores::default(),
             looking: Arc::new(Semaphore::new(1)),
         }
+    }
+
+    /// And those stores, which know their places.
+    #[must_use]
+    pub fn and(mut self, stores: &Stores) -> Self {
+        self.stores = stores.clone();
+        self
     }
 
     /// What keeps the node from writing.
     pub async fn reasons(&self) -> Vec<String> {
         let (watched, looking) = (Arc::clone(&self.watched), Arc::clone(&self.looking));
+        let stores = self.stores.clone();
         let look = async move {
             // The semaphore is never closed.
             let one = looking.acquire_owned().await.ok()?;
             let look = tokio::task::spawn_blocking(move || {
-                let reasons = watched.iter().filter_map(Watched::reason).collect();
+                let closed = stores.by_name.values().filter_map(|named| {
+                    let problem = named.store.problem()?;
+                    Some(format!("store {:?} is closed: {problem}", named.name))
+                });
+                let reasons = watched.iter().filter_map(Watched::reason);
+                let reasons = reasons.chain(closed).collect();
                 drop(one);
                 reasons
             });

@@ -20,6 +20,9 @@ use crate::{Client, Persona};
 /// How long anything may take that a test waits for. Long, since it is met only by failures.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a node puts into a store's folder beside objects.
+pub const MARKER: &str = ".glimpse-store";
+
 /// What a node is to be started with.
 pub struct Setup {
     dir: TempDir,
@@ -265,6 +268,11 @@ impl Node {
 
     /// Starts it again on the same data and waits until it is ready.
     pub async fn restart(&mut self) {
+        self.restart_until(200).await;
+    }
+
+    /// Starts it again on the same data and waits until `/ready` has that status.
+    pub async fn restart_until(&mut self, status: u16) {
         assert!(self.process.is_none(), "the node is still running");
         let deadline = Instant::now() + PATIENCE;
         self.spawn();
@@ -276,12 +284,12 @@ impl Node {
                 panic!("the node ended at start with {status}:\n{}", self.log());
             }
             let ready = admin.call("GET", "/ready").attempt().await;
-            if ready.is_ok_and(|answer| answer.status == 200) {
+            if ready.is_ok_and(|answer| answer.status == status) {
                 return;
             }
             assert!(
                 Instant::now() < deadline,
-                "the node did not become ready:\n{}",
+                "/ready did not become {status}:\n{}",
                 self.log()
             );
             sleep(Duration::from_millis(5)).await;
@@ -525,7 +533,7 @@ fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) {
         let path = entry.path();
         if path.is_dir() {
             collect_files(&path, files)
-        } else {
+        } else if entry.file_name() != MARKER {
             files.push(path)
         }
     }

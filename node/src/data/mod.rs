@@ -81,6 +81,11 @@ impl DataState {
         std::mem::take(&mut self.leftovers.lock())
     }
 
+    /// Puts back what could not be looked at, for the next try.
+    pub fn return_leftovers(&self, left: BTreeSet<(String, ImageId)>) {
+        self.leftovers.lock().extend(left);
+    }
+
     /// Whether a task of this process still owns the upload.
     pub fn is_live(&self, upload: UploadId) -> bool {
         self.live.lock().contains_key(&upload)

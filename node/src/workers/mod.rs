@@ -2,7 +2,8 @@
 //!
 //! A worker does a bounded piece of work and says how it went; the runner owns everything that all
 //! workers need: pace, retries with backoff, status and shutdown. A step is never broken off, only
-//! the waiting between steps is. Each worker is pick → decide → act with a pure `decide`.
+//! the waiting between steps is. What would cost data if it were decided wrongly is decided by pure
+//! functions of facts (`decide.rs`).
 
 pub mod reaper;
 
@@ -31,6 +32,9 @@ pub trait Worker: Send + 'static {
     fn step(&mut self) -> impl Future<Output = Result<Progress, StepError>> + Send;
     /// Returns when there may be work again. It may be dropped at any point.
     fn wait(&mut self) -> impl Future<Output = ()> + Send;
+    /// Returns when somebody has brought work: that does not wait for the end of the pause after a
+    /// failure. It may be dropped at any point.
+    fn woken(&mut self) -> impl Future<Output = ()> + Send;
 }
 
 /// Why a step could not be done.
@@ -151,9 +155,17 @@ async fn run<W: Worker>(
             tracing::warn!(worker = W::NAME, %error, "a step failed and will be tried again");
         }
         let wait = async {
-            match pause {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => worker.wait().await,
+            match (pause, result) {
+                (None, _) => worker.wait().await,
+                (Some(pause), Ok(_)) => tokio::time::sleep(pause).await,
+                (Some(pause), Err(_)) => {
+                    // Not at once: what failed is in the step again.
+                    let woken = async {
+                        tokio::time::sleep(config.first_backoff).await;
+                        worker.woken().await;
+                    };
+                    drop(tokio::time::timeout(pause, woken).await);
+                }
             }
         };
         tokio::select! {
@@ -259,33 +271,54 @@ mod tests {
     struct Counting {
         steps: Arc<AtomicU32>,
         wake: Arc<Notify>,
+        fails: bool,
     }
 
     impl Worker for Counting {
         const NAME: &'static str = "counting";
         async fn step(&mut self) -> Result<Progress, StepError> {
             self.steps.fetch_add(1, Ordering::SeqCst);
-            Ok(Progress::Idle)
+            match self.fails {
+                true => Err(StepError::Manifests("as told".to_owned())),
+                false => Ok(Progress::Idle),
+            }
         }
         async fn wait(&mut self) {
+            self.woken().await;
+        }
+        async fn woken(&mut self) {
             self.wake.notified().await;
         }
     }
 
     #[tokio::test]
-    async fn a_worker_steps_when_woken_and_ends_with_the_shutdown() {
+    async fn a_worker_steps_when_woken_also_while_it_fails_and_ends_with_the_shutdown() {
+        for fails in [false, true] {
+            steps_when_woken(fails).await;
+        }
+    }
+
+    async fn steps_when_woken(fails: bool) {
         let steps = Arc::new(AtomicU32::new(0));
         let wake = Arc::new(Notify::new());
         let shutdown = CancellationToken::new();
-        let mut handle = WorkersHandle {
-            tasks: JoinSet::new(),
-            statuses: Vec::new(),
+        let status = Arc::new(Mutex::new(WorkerStatus {
+            // The next pause is long.
+            failures_in_a_row: 31,
+            ..WorkerStatus::default()
+        }));
+        let config = WorkersConfig {
+            first_backoff: Duration::from_millis(1),
+            max_backoff: Duration::from_secs(3600),
+            ..WorkersConfig::default()
         };
         let worker = Counting {
             steps: Arc::clone(&steps),
             wake: Arc::clone(&wake),
+            fails,
         };
-        handle.spawn(worker, WorkersConfig::default(), shutdown.clone());
+        let running = run(worker, config, Arc::clone(&status), shutdown.clone());
+        let running = tokio::spawn(running);
         for round in 1..=3u32 {
             tokio::time::timeout(Duration::from_secs(20), async {
                 while steps.load(Ordering::SeqCst) < round {
@@ -297,14 +330,10 @@ mod tests {
             wake.notify_one();
         }
         shutdown.cancel();
-        tokio::time::timeout(Duration::from_secs(20), async {
-            let statuses = handle.statuses.clone();
-            handle.stopped().await;
-            for (_, status) in statuses {
-                assert_eq!(status.lock().activity, Activity::Stopped);
-            }
-        })
-        .await
-        .expect("the worker did not end");
+        tokio::time::timeout(Duration::from_secs(20), running)
+            .await
+            .expect("the worker did not end")
+            .unwrap();
+        assert_eq!(status.lock().activity, Activity::Stopped);
     }
 }

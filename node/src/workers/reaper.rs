@@ -11,11 +11,15 @@
 //!   second upload before all is done.
 //! - **Orphans**: objects under the id of an image that was deleted or has no data. They are removed
 //!   only when seen twice with the grace between. What the registry never knew (another service's
-//!   images, an operator's file) is not its to remove; nor is anything under the id of an image
-//!   with data, whatever its locations say: stores are renamed and moved.
+//!   images, an operator's file) is not its to remove; nor is what a store found in its directory
+//!   when it took it; nor is anything under the id of an image with data, whatever its locations
+//!   say: stores are renamed and moved.
 //! - **Leftovers** that an upload met under its key: orphans of an image that has no data, removed at
 //!   once, since they keep every upload to it out.
 //! - **Manifests** that no image names any more and that are older than the grace.
+//!
+//! Each of them, and each object and store, fails for itself: what cannot be done now keeps nothing
+//! else waiting. Only a registry that gives no answer ends a part early.
 
 mod decide;
 mod manifests;
@@ -38,17 +42,17 @@ use crate::{app::App, config::ReaperConfig, data::objects};
 pub struct Reaper {
     app: Arc<App>,
     config: ReaperConfig,
-    /// The stores from which what was left unfinished has been removed since the last sweep.
-    cleared: BTreeSet<String>,
     /// Removals that failed, by queue position.
     failed: BTreeMap<u64, Failed>,
     /// Where the next pass through the queue begins: behind the last failure that is not remembered.
     resume: u64,
-    /// Objects that look like orphans, by store and URL, since when.
+    /// Objects that look like orphans, by store and key, since when.
     suspects: BTreeMap<(String, String), Instant>,
     /// Where the next look at the manifests begins.
     manifests_after: Option<glimpse_cache::ManifestName>,
-    next_sweep: Instant,
+    /// When each store is to be searched again; those that are not in it: now.
+    next_sweep: BTreeMap<String, Instant>,
+    next_manifests: Instant,
 }
 
 /// An upload that will never finish.
@@ -72,34 +76,13 @@ impl Reaper {
         Self {
             app,
             config,
-            cleared: BTreeSet::new(),
             failed: BTreeMap::new(),
             resume: 0,
             suspects: BTreeMap::new(),
             manifests_after: None,
-            next_sweep: Instant::now(),
+            next_sweep: BTreeMap::new(),
+            next_manifests: Instant::now(),
         }
-    }
-
-    /// What unfinished puts left in each store: those of earlier processes, and those that failed
-    /// to clean up after themselves. Once at the start and with every sweep.
-    async fn clear_unfinished(&mut self) -> Result<(), StepError> {
-        let mut outcome = Ok(());
-        for (name, named) in &self.app.stores.by_name {
-            if self.cleared.contains(name) || !named.store.capabilities().writable {
-                continue;
-            }
-            match named.store.remove_unfinished().await {
-                Ok(removed) => {
-                    if removed > 0 {
-                        tracing::info!(store = name, removed, "removed unfinished uploads");
-                    }
-                    self.cleared.insert(name.clone());
-                }
-                Err(error) => outcome = Err(StepError::store(name, error)),
-            }
-        }
-        outcome
     }
 
     /// Resolves dead uploads.
@@ -107,60 +90,53 @@ impl Reaper {
     /// A lease ends by the time in the log, which only commands move: where nothing else happens, a
     /// command without effect lets the next step see that a lease is over.
     async fn uploads(&mut self) -> Result<(), StepError> {
-        let mut by_store: BTreeMap<String, Vec<DeadUpload>> = BTreeMap::new();
         let (dead, overdue) = self.dead_uploads().await?;
         if overdue {
             self.app.registry.data_reaped(Vec::new()).await?;
         }
-        for dead in dead {
-            let registry = &self.app.registry;
-            let condemned = registry.condemn_upload(dead.image_id, dead.upload, dead.lease_until);
-            match condemned.await {
-                Ok(()) => by_store.entry(dead.store.clone()).or_default().push(dead),
-                // It was renewed, or has ended by itself, since it was looked at.
-                Err(glimpse_registry::Error::Rejected(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        // One store's failure is its own.
         let mut outcome = Ok(());
-        for (name, dead) in by_store {
-            if let Err(error) = self.resolve(&name, dead).await {
-                outcome = Err(error);
+        for dead in dead {
+            match self.resolve(&dead).await {
+                Err(error @ StepError::Registry(_)) => return Err(error),
+                result => outcome = outcome.and(result),
             }
         }
         outcome
     }
 
-    /// Removes what dead uploads left in one store, then their rows.
-    async fn resolve(&self, name: &str, dead: Vec<DeadUpload>) -> Result<(), StepError> {
-        let counters = &self.app.data.counters;
-        match self.app.stores.get(name) {
-            Some(named) => {
-                for dead in dead.iter().filter(|dead| dead.removal == Removal::Object) {
-                    let key = dead.image_id.to_string();
-                    let removed = objects::remove_key(named.store.as_ref(), &key)
-                        .await
-                        .map_err(|error| StepError::store(name, error))?;
-                    counters.objects_reaped.add(u64::from(removed));
-                }
-            }
+    /// Removes what a dead upload left, then its row.
+    async fn resolve(&self, dead: &DeadUpload) -> Result<(), StepError> {
+        let (id, upload, store) = (dead.image_id, dead.upload, &dead.store);
+        let (registry, counters) = (&self.app.registry, &self.app.data.counters);
+        match registry.condemn_upload(id, upload, dead.lease_until).await {
+            Ok(()) => {}
+            // It was renewed, or has ended by itself, since it was looked at.
+            Err(glimpse_registry::Error::Rejected(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        match (dead.removal, self.app.stores.get(store)) {
+            (Removal::Row, _) => {}
             // Its bytes are out of reach; the image need not wait for them.
-            None => tracing::warn!(store = name, "dead uploads went to a store that is gone"),
-        }
-        for DeadUpload {
-            image_id, upload, ..
-        } in dead
-        {
-            match self.app.registry.abort_upload(image_id, upload).await {
-                Ok(()) | Err(glimpse_registry::Error::Rejected(_)) => {
-                    counters.uploads_reaped.add(1);
-                    tracing::info!(image.id = %image_id, store = name, "resolved a dead upload");
-                }
-                Err(error) => return Err(error.into()),
+            (Removal::Object, None) => {
+                tracing::warn!(image.id = %id, store, "a dead upload went to a store that is gone");
+            }
+            (Removal::Object, Some(named)) => {
+                let removed = objects::remove_key(named, &id.to_string()).await;
+                let removed = removed.map_err(|error| {
+                    tracing::warn!(image.id = %id, store, %error, "a dead upload's data stays, and so does the upload");
+                    StepError::store(store, error)
+                })?;
+                counters.objects_reaped.add(u64::from(removed));
             }
         }
-        Ok(())
+        match registry.abort_upload(id, upload).await {
+            Ok(()) | Err(glimpse_registry::Error::Rejected(_)) => {
+                counters.uploads_reaped.add(1);
+                tracing::info!(image.id = %id, store, "resolved a dead upload");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Which uploads are dead, and whether others are only for want of a command to move the time.
@@ -219,35 +195,46 @@ impl Reaper {
     /// Removes what uploads met under their keys. An upload of the reaper's own keeps everybody else
     /// from the key meanwhile, and is refused where the image has data or another upload.
     async fn leftovers(&mut self) -> Result<(), StepError> {
-        for (name, id) in self.app.data.take_leftovers() {
-            let Some(named) = self.app.stores.get(&name) else {
-                continue;
-            };
-            let upload = UploadId(rand::random());
-            let registry = &self.app.registry;
-            match registry
-                .begin_upload(id, upload, name.clone(), 0, None)
-                .await
-            {
-                Ok(_) => {}
-                Err(glimpse_registry::Error::Rejected(_)) => continue,
-                Err(error) => return Err(error.into()),
-            }
-            // After an error the removal may still happen: then the upload stays until its lease is
-            // over, and is resolved as any dead one.
-            let removed = objects::remove_key(named.store.as_ref(), &id.to_string())
-                .await
-                .map_err(|error| StepError::store(&name, error))?;
-            if removed {
-                self.app.data.counters.orphans_reaped.add(1);
-                tracing::warn!(image.id = %id, store = name, "removed what kept an upload out");
-            }
-            match registry.abort_upload(id, upload).await {
-                Ok(()) | Err(glimpse_registry::Error::Rejected(_)) => {}
-                Err(error) => return Err(error.into()),
+        let mut outcome = Ok(());
+        let mut left = self.app.data.take_leftovers();
+        while let Some((name, id)) = left.pop_first() {
+            match self.leftover(&name, id).await {
+                Err(error @ StepError::Registry(_)) => {
+                    left.insert((name, id));
+                    self.app.data.return_leftovers(left);
+                    return Err(error);
+                }
+                result => outcome = outcome.and(result),
             }
         }
-        Ok(())
+        outcome
+    }
+
+    async fn leftover(&self, name: &str, id: ImageId) -> Result<(), StepError> {
+        let Some(named) = self.app.stores.get(name) else {
+            return Ok(());
+        };
+        let upload = UploadId(rand::random());
+        let registry = &self.app.registry;
+        let begun = registry.begin_upload(id, upload, name.to_owned(), 0, None);
+        match begun.await {
+            Ok(_) => {}
+            Err(glimpse_registry::Error::Rejected(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        // After an error the removal may still happen: then the upload stays until its lease is
+        // over, and is resolved as any dead one.
+        let removed = objects::remove_key(named, &id.to_string())
+            .await
+            .map_err(|error| StepError::store(name, error))?;
+        if removed {
+            self.app.data.counters.orphans_reaped.add(1);
+            tracing::warn!(image.id = %id, store = name, "removed what kept an upload out");
+        }
+        match registry.abort_upload(id, upload).await {
+            Ok(()) | Err(glimpse_registry::Error::Rejected(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Goes through the queue of deleted data once. Failures past what can be remembered have no
@@ -335,6 +322,7 @@ impl Reaper {
         tracing::warn!(
             image.id = %pending.image_id,
             store = pending.location.store,
+            url = pending.location.url,
             %error,
             again_in = ?pause,
             "deleted data could not be removed"
@@ -361,21 +349,13 @@ impl Worker for Reaper {
 
     async fn step(&mut self) -> Result<Progress, StepError> {
         // Each part has its turn, whatever became of the one before.
-        let sweeps = Instant::now() >= self.next_sweep;
-        if sweeps {
-            self.cleared.clear();
-        }
-        let mut results = vec![
-            self.clear_unfinished().await,
+        let results = [
             self.uploads().await,
             self.leftovers().await,
             self.deletes().await,
+            self.sweep().await,
+            self.sweep_manifests().await,
         ];
-        if sweeps {
-            self.next_sweep = Instant::now() + self.config.sweep_interval;
-            results.push(self.sweep().await);
-            results.push(self.sweep_manifests().await);
-        }
         results.into_iter().collect::<Result<(), _>>()?;
         Ok(Progress::Idle)
     }
@@ -383,7 +363,11 @@ impl Worker for Reaper {
     async fn wait(&mut self) {
         tokio::select! {
             () = tokio::time::sleep(self.config.interval) => {}
-            () = self.app.data.reaper_wake.notified() => {}
+            () = self.woken() => {}
         }
+    }
+
+    async fn woken(&mut self) {
+        self.app.data.reaper_wake.notified().await;
     }
 }

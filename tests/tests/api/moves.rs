@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use glimpse_tests::{Client, Node, Setup, eventually, random_bytes};
+use glimpse_tests::{Client, MARKER, Node, Setup, eventually, random_bytes};
 use serde_json::json;
 
 /// A node that looks for orphans all the time and removes them at once.
@@ -71,7 +71,8 @@ async fn a_moved_data_directory_keeps_the_data_in_it() {
     }
     eventually("an empty store", async || {
         let mut left = std::fs::read_dir(moved.join("images")).unwrap();
-        left.next().is_none().then_some(())
+        left.all(|entry| entry.unwrap().file_name() == MARKER)
+            .then_some(())
     })
     .await;
 }
@@ -100,11 +101,48 @@ async fn a_store_under_another_name_is_told_and_loses_nothing() {
         node.client().download(id).await.expect(503);
     }
     assert_eq!(node.stored_files().len(), kept.len());
+    let log = node.log();
+    let told = |line: &&str| line.contains("another name") && line.contains("renamed");
+    let told = log.lines().find(told).expect("a line with both names");
+    assert!(told.contains("local"), "{told}");
     node.stop().await;
     node.configure_store("name", "local");
     node.restart().await;
     swept(&node.client(), &node.images()).await;
     all_there(&node.client(), &kept).await;
+}
+
+#[tokio::test]
+async fn a_store_whose_disk_is_not_mounted_costs_nothing_but_the_wait_for_it() {
+    let mut node = eager().start().await;
+    let kept = images(&mut node).await;
+    let aside = node.folder().join("aside");
+    std::fs::rename(node.images(), &aside).unwrap();
+    // An empty mount point.
+    std::fs::create_dir(node.images()).unwrap();
+    node.restart_until(503).await;
+    let (client, admin) = (node.client(), node.admin());
+    let reason = eventually("a leader", async || {
+        let reason = admin.get("/ready").await.expect(503).text();
+        (!reason.contains("leader")).then_some(reason)
+    })
+    .await;
+    assert!(reason.contains(&text(&node.images())), "{reason}");
+    let queued = client.created(json!({})).await;
+    client.upload(&queued, "data").await.expect(503);
+    // What is deleted meanwhile is not taken for removed.
+    let (deleted, rest) = kept.split_first().unwrap();
+    client.remove(&deleted.0).await.expect(204);
+    client.remove(&queued).await.expect(204);
+    assert!(node.stored_files().is_empty());
+    std::fs::remove_dir(node.images()).unwrap();
+    std::fs::rename(&aside, node.images()).unwrap();
+    admin.get("/ready").await.expect(200);
+    eventually("the deleted data to be gone", async || {
+        (node.stored_files().len() == rest.len()).then_some(())
+    })
+    .await;
+    all_there(&client, rest).await;
 }
 
 /// Copies a folder, but for the files of the log.

@@ -12,10 +12,14 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use glimpse_registry::status::Status;
+use glimpse_registry::{
+    command::Command,
+    image::{ImageId, Timestamp, UploadId},
+    status::Status,
+};
 use glimpse_store::{Capabilities, Listed, Result, Stat, Store, StoreError, Stored, Write};
 
-use super::rig::{MIB, Rig, bytes, member, random, refused};
+use super::rig::{MIB, Rig, bytes, member, named_store, random, refused};
 use crate::{
     config::ReaperConfig,
     workers::{Worker, reaper::Reaper},
@@ -34,6 +38,7 @@ struct Faults {
     /// After the object is visible.
     finish_visible: AtomicU32,
     delete: AtomicU32,
+    list: AtomicU32,
 }
 
 impl Faults {
@@ -86,6 +91,7 @@ impl Store for Faulty {
         self.inner.delete(url).await
     }
     async fn list(&self) -> Result<BoxStream<'static, Result<Listed>>> {
+        Faults::strike(&self.faults.list)?;
         self.inner.list().await
     }
     async fn remove_unfinished(&self) -> Result<u64> {
@@ -226,6 +232,94 @@ async fn a_removal_that_fails_is_tried_again_and_survives_a_restart() {
     assert_eq!(rig.files().len(), 0);
     let view = rig.app.registry.read().await.unwrap();
     assert_eq!(view.pending_deletes(0, 10).unwrap(), []);
+}
+
+/// An object that no record names, as an upload leaves it whose process died before the end.
+async fn left(rig: &Rig, id: ImageId) {
+    let mut write = rig.store().put(&id.to_string(), None).await.unwrap();
+    write.write(Bytes::from_static(b"left")).await.unwrap();
+    write.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_upload_whose_data_cannot_be_removed_keeps_no_other_one() {
+    let (rig, faults) = faulty();
+    for number in 0..4 {
+        let id = rig.image().await;
+        let begin = Command::BeginUpload {
+            id,
+            upload: UploadId(number),
+            node: 1,
+            incarnation: 99,
+            store: "local".to_owned(),
+            reserve: 4,
+            quota: None,
+            lease_until: Timestamp(u64::MAX),
+        };
+        rig.app.registry.propose(begin).await.unwrap();
+        left(&rig, id).await;
+    }
+    let uploads = || {
+        let view = rig.app.registry.read_local();
+        view.uploads(None, 10).unwrap().len()
+    };
+    let mut reaper = rig.reaper();
+    faults.delete.store(1, Ordering::SeqCst);
+    reaper.step().await.unwrap_err();
+    assert_eq!((uploads(), rig.files().len()), (1, 1));
+    reaper.step().await.unwrap();
+    assert_eq!((uploads(), rig.files().len()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_does_not_list_keeps_no_other_from_being_searched() {
+    let (mut rig, _) = faulty();
+    let faults = Arc::<Faults>::default();
+    faults.list.store(u32::MAX, Ordering::SeqCst);
+    let inner = Arc::clone(&rig.app.stores.get("local").unwrap().store);
+    let stores = &mut Arc::get_mut(&mut rig.app).unwrap().stores.by_name;
+    // Before the other one.
+    let broken = named_store("broken", Arc::new(Faulty { inner, faults }));
+    stores.insert("broken".to_owned(), broken);
+    let id = rig.image().await;
+    rig.app.registry.delete_image(id, None).await.unwrap();
+    left(&rig, id).await;
+    let mut reaper = rig.reaper();
+    for files in [1, 0] {
+        reaper.step().await.unwrap_err();
+        assert_eq!(rig.files().len(), files);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leftovers_are_remembered_while_the_registry_gives_no_answer() {
+    let rig = Rig::new();
+    let ids = [rig.image().await, rig.image().await];
+    for id in ids {
+        rig.app.data.report_leftover("local".to_owned(), id);
+    }
+    let mut reaper = rig.reaper();
+    rig.app.registry.stop().await.unwrap();
+    reaper.step().await.unwrap_err();
+    let kept = rig.app.data.take_leftovers();
+    assert_eq!(kept, ids.map(|id| ("local".to_owned(), id)).into());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_is_kept_out_by_what_is_no_file_ends_as_a_conflict_and_holds_nothing_up() {
+    let rig = Rig::new();
+    let (id, other) = (rig.image().await, rig.image().await);
+    let place = rig.dir.path().join("images").join(id.to_string());
+    std::fs::create_dir_all(place.join("full")).unwrap();
+    assert_eq!(refused(rig.put(id, "data").await).0, 409);
+    left(&rig, other).await;
+    assert_eq!(refused(rig.put(other, "data").await).0, 409);
+    rig.reaper().step().await.unwrap();
+    assert!(place.is_dir());
+    assert_eq!(rig.status(id).await, Some(Status::Queued));
+    assert_eq!(rig.put(other, "data").await.unwrap().status(), 204);
+    std::fs::remove_dir_all(place).unwrap();
+    assert_eq!(rig.put(id, "data").await.unwrap().status(), 204);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

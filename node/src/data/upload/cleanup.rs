@@ -1,6 +1,6 @@
 //! What a failed upload undoes: its object, its row, its body.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use glimpse_registry::Error as RegistryError;
 
@@ -21,12 +21,12 @@ const ABORT_ATTEMPTS: u32 = 20;
 impl Task {
     /// Removes what we finished, by its URL or, where that is not known, by the key.
     pub(super) async fn remove(&mut self, url: Option<&str>) {
-        let store = Arc::clone(&self.job.store.store);
+        let named = self.job.store.clone();
         let mut pause = RETRY_FIRST;
         for _ in 0..REMOVE_ATTEMPTS {
             let removed = match url {
-                Some(url) => objects::remove(store.as_ref(), url).await.map(drop),
-                None => objects::remove_key(store.as_ref(), &self.lease.id.to_string())
+                Some(url) => objects::remove(named.store.as_ref(), url).await.map(drop),
+                None => objects::remove_key(&named, &self.lease.id.to_string())
                     .await
                     .map(drop),
             };

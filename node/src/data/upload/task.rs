@@ -79,7 +79,13 @@ impl Task {
             Ok(()) => counters.uploads_finished.add(1),
             Err(error) => {
                 counters.uploads_failed.add(1);
-                tracing::info!(image.id = %self.lease.id, %error, "upload failed");
+                let (id, store) = (self.lease.id, &self.job.store.name);
+                match error {
+                    UploadError::Broken(Broken::Store(
+                        StoreError::Full | StoreError::KeptFree,
+                    )) => tracing::warn!(image.id = %id, store, %error, "upload failed"),
+                    error => tracing::info!(image.id = %id, store, %error, "upload failed"),
+                }
             }
         }
         self.tell(result);

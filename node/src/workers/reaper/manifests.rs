@@ -8,6 +8,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use glimpse_cache::{ManifestName, Manifests};
+use tokio::time::Instant;
 
 use super::Reaper;
 use crate::workers::StepError;
@@ -15,6 +16,10 @@ use crate::workers::StepError;
 impl Reaper {
     /// Removes bodies that nothing names.
     pub(super) async fn sweep_manifests(&mut self) -> Result<(), StepError> {
+        if self.next_manifests > Instant::now() {
+            return Ok(());
+        }
+        self.next_manifests = Instant::now() + self.config.sweep_interval;
         let (after, most) = (self.manifests_after, self.config.max_suspects);
         let page = self
             .on_bodies(move |bodies| bodies.list(after, most))

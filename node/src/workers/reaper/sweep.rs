@@ -1,6 +1,6 @@
 //! The reaper's search for orphans, and what the registry knows of an object.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::StreamExt;
 use glimpse_registry::image::ImageId;
@@ -10,57 +10,80 @@ use super::{
     Reaper,
     decide::{self, Object, OrphanFate},
 };
-use crate::{data::objects, workers::StepError};
+use crate::{app::NamedStore, data::objects, workers::StepError};
 
 impl Reaper {
-    /// Searches every store for orphans.
+    /// Searches the stores whose turn it is, each for itself.
     pub(super) async fn sweep(&mut self) -> Result<(), StepError> {
-        let mut suspects = BTreeMap::new();
-        for (name, named) in &self.app.stores.by_name {
-            if !named.store.capabilities().writable {
+        let mut outcome = Ok(());
+        let app = Arc::clone(&self.app);
+        for (name, named) in &app.stores.by_name {
+            let due = self.next_sweep.get(name);
+            if !named.store.capabilities().writable || due.is_some_and(|due| *due > Instant::now())
+            {
                 continue;
             }
-            let failed = |error| StepError::store(name, error);
-            let mut listing = named.store.list().await.map_err(failed)?;
-            while let Some(object) = listing.next().await {
-                let object = object.map_err(failed)?;
-                let place = (name.clone(), object.url);
-                let since = self.suspects.get(&place).copied();
-                let seen = since.map(|since| since.elapsed());
-                let about = self.object(&object.key)?;
-                match decide::orphan(&about, seen, self.config.orphan_grace) {
-                    OrphanFate::Keep => {}
-                    OrphanFate::Suspect if suspects.len() >= self.config.max_suspects => {}
-                    OrphanFate::Suspect => {
-                        suspects.insert(place, since.unwrap_or_else(Instant::now));
+            let result = self.sweep_store(named).await;
+            let pause = match result {
+                Ok(()) => self.config.sweep_interval,
+                Err(_) => self.config.sweep_interval.min(self.config.max_backoff),
+            };
+            self.next_sweep.insert(name.clone(), Instant::now() + pause);
+            outcome = outcome.and(result);
+        }
+        outcome
+    }
+
+    /// Removes what unfinished puts left in one store, those of earlier processes and those that
+    /// failed to clean up after themselves; then its orphans.
+    async fn sweep_store(&mut self, named: &NamedStore) -> Result<(), StepError> {
+        let name = &named.name;
+        let failed = |error| StepError::store(name, error);
+        let removed = named.store.remove_unfinished().await.map_err(failed)?;
+        if removed > 0 {
+            tracing::info!(store = name, removed, "removed unfinished uploads");
+        }
+        let mut listing = named.store.list().await.map_err(failed)?;
+        // What it knew before is forgotten only when the whole store has been seen.
+        let others = self.suspects.keys().filter(|(store, _)| store != name);
+        let room = self.config.max_suspects.saturating_sub(others.count());
+        let mut suspects = BTreeMap::new();
+        while let Some(object) = listing.next().await {
+            let key = object.map_err(failed)?.key;
+            let place = (name.clone(), key);
+            let since = self.suspects.get(&place).copied();
+            let seen = since.map(|since| since.elapsed());
+            let about = self.object(&place.1)?;
+            match decide::orphan(&about, seen, self.config.orphan_grace) {
+                OrphanFate::Keep => {}
+                OrphanFate::Suspect if suspects.len() >= room => {}
+                OrphanFate::Suspect => {
+                    suspects.insert(place, since.unwrap_or_else(Instant::now));
+                }
+                OrphanFate::Remove => {
+                    // The second look asks the group, not only this node.
+                    drop(self.app.registry.read().await?);
+                    let about = self.object(&place.1)?;
+                    let fate = decide::orphan(&about, seen, self.config.orphan_grace);
+                    if fate != OrphanFate::Remove {
+                        continue;
                     }
-                    OrphanFate::Remove => {
-                        // The second look asks the group, not only this node.
-                        drop(self.app.registry.read().await?);
-                        let about = self.object(&object.key)?;
-                        let fate = decide::orphan(&about, seen, self.config.orphan_grace);
-                        if fate != OrphanFate::Remove {
-                            continue;
+                    match objects::remove_key(named, &place.1).await {
+                        Ok(true) => {
+                            self.app.data.counters.orphans_reaped.add(1);
+                            tracing::warn!(image.id = place.1, store = name, "removed an orphan");
                         }
-                        match objects::remove(named.store.as_ref(), &place.1).await {
-                            Ok(_) => {
-                                self.app.data.counters.orphans_reaped.add(1);
-                                tracing::warn!(
-                                    image.id = object.key,
-                                    store = name,
-                                    "removed an orphan"
-                                );
-                            }
-                            Err(error) => {
-                                tracing::warn!(image.id = object.key, store = name, %error, "an orphan stays");
-                                suspects.extend(since.map(|since| (place, since)));
-                            }
+                        Ok(false) => {}
+                        Err(error) => {
+                            tracing::warn!(image.id = place.1, store = name, %error, "an orphan stays");
+                            suspects.extend(since.map(|since| (place, since)));
                         }
                     }
                 }
             }
         }
-        self.suspects = suspects;
+        self.suspects.retain(|(store, _), _| store != name);
+        self.suspects.extend(suspects);
         Ok(())
     }
 
