@@ -12,7 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+};
 
 use crate::{
     chunk::{CHUNK_SIZE, ChunkName, ZEROS},
@@ -38,12 +41,66 @@ pub struct Config {
     /// How long the pages of a chunk that were seen in memory are taken to be there still; pages
     /// found missing are verified once they are back. Zero: looked up at every read.
     pub residency_interval: Duration,
+    /// Bytes of chunks that are served from memory because no slot could be had (at least a chunk);
+    /// beside them there are those of the fills under way.
+    pub unpooled_size: u64,
+    /// How long a fill waits for room among them; then there is [`Error::NoRoom`].
+    pub unpooled_wait: Duration,
+}
+
+/// A chunk's verified bytes, and how they came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// A slice of the mapping that pins its slot while it lives, or memory.
+    pub bytes: Bytes,
+    /// Why it was not at hand.
+    pub cause: Cause,
+    /// Whether it lies in the pool.
+    pub pooled: bool,
+}
+
+/// Why a chunk was not at hand; the later in this list, the worse.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// It was.
+    #[default]
+    Hit,
+    /// It was held and had to be verified first: after a start, because its pages had left memory,
+    /// or because its last check was too old.
+    Check,
+    /// Another reader's fill was under way.
+    Shared,
+    /// It was never held, or so long ago that nobody remembers.
+    Absent,
+    /// It had to leave, not long ago.
+    Evicted,
+    /// Its slot held something else after a process that did not stop in order.
+    Stale,
+    /// Its slot was damaged.
+    Damaged,
+}
+
+/// Bytes that did not match their name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// In the pool; they are filled again.
+    Slot {
+        /// The number of the segment file.
+        segment: u32,
+        /// Which slot of it; each has [`CHUNK_SIZE`] bytes.
+        slot: u32,
+    },
+    /// What the source gave.
+    Source,
 }
 
 /// Where a fill reads from.
 pub trait Source: Send + Sync + 'static {
     /// Reads exactly the `len` bytes of the chunk. A short answer is an error.
     fn read(&self, len: u32) -> impl Future<Output = Result<Vec<Bytes>, String>> + Send;
+
+    /// Is told of damage, for the log: only the source knows what the chunk is a part of.
+    fn damaged(&self, _damage: Damage) {}
 }
 
 /// Counters, for metrics.
@@ -68,6 +125,10 @@ pub struct Stats {
     pub stale_slots: u64,
     /// Chunks from the source that did not match their name.
     pub corrupt_sources: u64,
+    /// Times that a source gave nothing, or not all: what it reads from is lost, cut or out of reach.
+    pub failed_sources: u64,
+    /// Fills that ended because there was no room for the chunk, in the pool or in memory.
+    pub refused_unpooled: u64,
     /// Slots reused.
     pub evictions: u64,
     /// Times that the pool could not grow: no room on the disk but what has to stay free.
@@ -86,6 +147,9 @@ pub struct Cache {
     fill_permits: Semaphore,
     /// Slots that may be verified at once; apart, so that no slow source holds them up.
     check_permits: Semaphore,
+    /// Bytes that chunks outside the pool may still take.
+    unpooled: Arc<Semaphore>,
+    unpooled_wait: Duration,
     counters: Counters,
     indexer: Option<JoinHandle<()>>,
 }
@@ -101,6 +165,8 @@ struct Counters {
     corrupt_slots: AtomicU64,
     stale_slots: AtomicU64,
     corrupt_sources: AtomicU64,
+    failed_sources: AtomicU64,
+    refused_unpooled: AtomicU64,
 }
 
 fn count(counter: &AtomicU64, by: u64) {
@@ -122,27 +188,39 @@ impl Cache {
             .name("cache-index".into())
             .spawn(move || indexed.keep_index())
             .map_err(|error| Error::disk("index thread", &error))?;
+        let unpooled = usize::try_from(config.unpooled_size.max(CHUNK_SIZE.into()));
+        let unpooled = unpooled.unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let permits = config.max_fills.clamp(1, Semaphore::MAX_PERMITS);
         Ok(Arc::new(Self {
             pool,
             fills: Arc::default(),
             fill_permits: Semaphore::new(permits),
             check_permits: Semaphore::new(permits),
+            unpooled: Arc::new(Semaphore::new(unpooled)),
+            unpooled_wait: config.unpooled_wait,
             counters: Counters::default(),
             indexer: Some(indexer),
         }))
     }
 
-    /// The verified bytes of a chunk, as a slice of the mapping that pins its slot while it lives.
-    /// Readers of one missing chunk share one fill, which survives its first caller.
+    /// The verified bytes of a chunk, and why they were not at hand. Readers of one missing chunk share
+    /// one fill, which survives its first caller.
     pub async fn chunk<S: Source>(
         self: &Arc<Self>,
         name: ChunkName,
         len: u32,
         source: Arc<S>,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<Found, Error> {
+        let hit = |bytes| {
+            let found = Found {
+                bytes,
+                cause: Cause::Hit,
+                pooled: true,
+            };
+            right_length(found, len)
+        };
         if let Some(bytes) = self.get(name) {
-            return right_length(bytes, len);
+            return hit(bytes);
         }
         if !(1..=CHUNK_SIZE).contains(&len) {
             return Err(Error::Source(format!("no chunk has {len} bytes")));
@@ -150,7 +228,7 @@ impl Cache {
         let mut shared = 0;
         loop {
             match self.fills.join(name, || self.get(name)) {
-                Joined::Held(bytes) => return right_length(bytes, len),
+                Joined::Held(bytes) => return hit(bytes),
                 Joined::Begun(waiting, fill) => {
                     tokio::spawn(Arc::clone(self).work(fill, name, len, source));
                     return right_length(waiting.outcome().await?, len);
@@ -159,7 +237,10 @@ impl Cache {
                     count(&self.counters.shared_fills, 1);
                     shared += 1;
                     match waiting.outcome().await {
-                        Ok(bytes) => return right_length(bytes, len),
+                        Ok(found) => {
+                            let cause = Cause::Shared;
+                            return right_length(Found { cause, ..found }, len);
+                        }
                         // It read another's source; ours may be better.
                         Err(_) if shared == 1 => {}
                         Err(error) => return Err(error),
@@ -196,6 +277,8 @@ impl Cache {
             corrupt_slots: read(&self.counters.corrupt_slots),
             stale_slots: read(&self.counters.stale_slots),
             corrupt_sources: read(&self.counters.corrupt_sources),
+            failed_sources: read(&self.counters.failed_sources),
+            refused_unpooled: read(&self.counters.refused_unpooled),
             evictions: self.pool.evictions(),
             refused_growth: self.pool.refused_growth(),
             used_slots,
@@ -216,29 +299,65 @@ impl Cache {
         len: u32,
         source: Arc<S>,
     ) {
+        let mut cause = match self.pool.was_evicted(name) {
+            true => Cause::Evicted,
+            false => Cause::Absent,
+        };
         if let Some(slot) = self.pool.find(name) {
             let permit = tokio::select! {
                 permit = self.check_permits.acquire() => permit,
                 () = fill.abandoned() => return,
             };
-            if let Some(bytes) = self.check(slot).await {
-                return fill.end(Ok(bytes));
+            match self.check(slot, &*source).await {
+                Ok(bytes) => {
+                    return fill.end(Ok(Found {
+                        bytes,
+                        cause: Cause::Check,
+                        pooled: true,
+                    }));
+                }
+                Err(found) => cause = found,
             }
             drop(permit);
         }
-        let permit = tokio::select! {
-            permit = self.fill_permits.acquire() => permit,
-            () = fill.abandoned() => return,
+        count(&self.counters.misses, 1);
+        let mut room = None;
+        let mut waited = false;
+        let filled = loop {
+            let permit = tokio::select! {
+                permit = self.fill_permits.acquire() => permit,
+                () = fill.abandoned() => return,
+            };
+            let filled = self.fill(name, len, &*source, room).await;
+            drop(permit);
+            if waited || !matches!(filled, Err(Error::NoRoom)) {
+                break filled;
+            }
+            // Meanwhile neither the bytes nor the place of a fill are held.
+            waited = true;
+            let unpooled = Arc::clone(&self.unpooled).acquire_many_owned(len);
+            room = tokio::select! {
+                got = tokio::time::timeout(self.unpooled_wait, unpooled) => {
+                    got.ok().and_then(Result::ok)
+                }
+                () = fill.abandoned() => return,
+            };
         };
-        let outcome = self.fill(name, len, &*source).await;
-        drop(permit);
-        fill.end(outcome);
+        if let Err(Error::NoRoom) = filled {
+            count(&self.counters.refused_unpooled, 1);
+        }
+        fill.end(filled.map(|(bytes, pooled)| Found {
+            bytes,
+            cause,
+            pooled,
+        }));
     }
 
     /// Verifies what a slot is said to hold; what it does not hold is forgotten.
-    async fn check(&self, slot: Arc<Slot>) -> Option<Bytes> {
+    async fn check<S: Source>(&self, slot: Arc<Slot>, source: &S) -> Result<Bytes, Cause> {
         let pool = Arc::clone(&self.pool);
         let stale = pool.may_be_stale(&slot);
+        let (segment, number) = Pool::place_of(&slot);
         let checked = spawn_blocking(move || {
             let bytes = pool.verify(&slot);
             if bytes.is_none() {
@@ -247,32 +366,50 @@ impl Cache {
             bytes
         });
         count(&self.counters.checks, 1);
-        let bytes = checked.await.ok().flatten();
-        match &bytes {
-            Some(_) => count(&self.counters.hits, 1),
+        match checked.await.ok().flatten() {
+            Some(bytes) => {
+                count(&self.counters.hits, 1);
+                Ok(bytes)
+            }
             None if stale => {
                 count(&self.counters.stale_slots, 1);
                 tracing::debug!(
+                    segment,
+                    slot = number,
                     "a cached chunk is not what it was before the crash; it is filled again"
                 );
+                Err(Cause::Stale)
             }
             None => {
                 count(&self.counters.corrupt_slots, 1);
-                tracing::warn!("a cached chunk was damaged on disk; it is filled again");
+                source.damaged(Damage::Slot {
+                    segment,
+                    slot: number,
+                });
+                Err(Cause::Damaged)
             }
         }
-        bytes
     }
 
-    async fn fill<S: Source>(&self, name: ChunkName, len: u32, source: &S) -> Result<Bytes, Error> {
-        count(&self.counters.misses, 1);
+    /// Reads, verifies and stores; `true`: in the pool. Outside of it bytes need `room`, or what is
+    /// left of it.
+    async fn fill<S: Source>(
+        &self,
+        name: ChunkName,
+        len: u32,
+        source: &S,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<(Bytes, bool), Error> {
         // Wrong bytes may have been damaged on the way: asked for once more.
         for _ in 0..2 {
-            let pieces = source.read(len).await.map_err(Error::Source)?;
+            let failed = |text| {
+                count(&self.counters.failed_sources, 1);
+                Error::Source(text)
+            };
+            let pieces = source.read(len).await.map_err(failed)?;
             let got: usize = pieces.iter().map(Bytes::len).sum();
             if got != len as usize {
-                let text = format!("{got} bytes came instead of {len}");
-                return Err(Error::Source(text));
+                return Err(failed(format!("{got} bytes came instead of {len}")));
             }
             let pool = Arc::clone(&self.pool);
             let stored = spawn_blocking(move || {
@@ -281,15 +418,52 @@ impl Cache {
             let stored = stored
                 .await
                 .map_err(|_| Error::Disk("a fill did not end".into()))?;
-            if let Some((bytes, pooled)) = stored {
-                count(&self.counters.fill_bytes, len.into());
-                count(&self.counters.unpooled, u64::from(!pooled));
-                return Ok(bytes);
-            }
-            count(&self.counters.corrupt_sources, 1);
-            tracing::warn!(chunk = ?name, "a source gave damaged data");
+            let Some(stored) = stored else {
+                count(&self.counters.corrupt_sources, 1);
+                source.damaged(Damage::Source);
+                continue;
+            };
+            let filled = match stored {
+                Ok(bytes) => (bytes, true),
+                Err(pieces) => (self.outside(pieces, len, room)?, false),
+            };
+            count(&self.counters.fill_bytes, len.into());
+            return Ok(filled);
         }
         Err(Error::Damaged)
+    }
+
+    /// Bytes that the pool does not take, within their bound.
+    fn outside(
+        &self,
+        pieces: Vec<Bytes>,
+        len: u32,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<Bytes, Error> {
+        let room = match room {
+            Some(room) => room,
+            None => Arc::clone(&self.unpooled)
+                .try_acquire_many_owned(len)
+                .map_err(|_| Error::NoRoom)?,
+        };
+        count(&self.counters.unpooled, 1);
+        let bytes = match pieces.as_slice() {
+            [only] => only.clone(),
+            several => several.concat().into(),
+        };
+        Ok(Bytes::from_owner(Unpooled { bytes, _room: room }))
+    }
+}
+
+/// Bytes outside the pool with their share of the room for such.
+struct Unpooled {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Unpooled {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -303,27 +477,24 @@ impl Drop for Cache {
     }
 }
 
-/// Verified bytes, from the pool if it takes them (`true`).
-fn store(pool: &Pool, name: ChunkName, pieces: Vec<Bytes>) -> (Bytes, bool) {
+/// Verified bytes from the pool, or given back if it does not take them.
+fn store(pool: &Arc<Pool>, name: ChunkName, pieces: Vec<Bytes>) -> Result<Bytes, Vec<Bytes>> {
     match pool.store(name, &pieces) {
         Ok(Some(slot)) => {
             if let Some(bytes) = pool.bytes(&slot) {
-                return (bytes, true);
+                return Ok(bytes);
             }
         }
         Ok(None) => {}
         Err(error) => tracing::warn!(%error, "a chunk could not be written to the cache"),
     }
-    match pieces.as_slice() {
-        [only] => (only.clone(), false),
-        several => (several.concat().into(), false),
-    }
+    Err(pieces)
 }
 
 /// A name that stands for bytes of another length is of no image.
-fn right_length(bytes: Bytes, len: u32) -> Result<Bytes, Error> {
-    if bytes.len() == len as usize {
-        return Ok(bytes);
+fn right_length(found: Found, len: u32) -> Result<Found, Error> {
+    if found.bytes.len() == len as usize {
+        return Ok(found);
     }
     Err(Error::Damaged)
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustix::io::Errno;
+
 /// Why the cache has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -14,7 +16,16 @@ pub enum Error {
     /// The local disk failed.
     #[error("cache disk: {0}")]
     Disk(String),
-    /// Bytes on disk or from outside that are no manifest of this name.
+    /// The local disk has no room.
+    #[error("cache disk: {0}")]
+    Full(String),
+    /// The local disk may not be written, or not be read.
+    #[error("cache disk: {0}")]
+    Denied(String),
+    /// Every slot is being read, and so is all the memory beside the pool; try again later.
+    #[error("the cache is full of data that is being sent")]
+    NoRoom,
+    /// Bytes on disk or from outside that are no manifest of this name, or a file that gives none.
     #[error("not the manifest of this name")]
     BadManifest,
     /// The pool is of a format that this program does not know.
@@ -30,6 +41,11 @@ pub enum Error {
 impl Error {
     /// A failure of the local disk while it did `what`.
     pub(crate) fn disk(what: &str, error: &io::Error) -> Self {
-        Self::Disk(format!("{what}: {error}"))
+        let text = format!("{what}: {error}");
+        match Errno::from_io_error(error) {
+            Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Self::Full(text),
+            Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Self::Denied(text),
+            _ => Self::Disk(text),
+        }
     }
 }

@@ -95,6 +95,11 @@ impl Eviction {
         }
     }
 
+    /// Whether it left lately, before it was read often.
+    pub(crate) fn remembers(&self, key: u64) -> bool {
+        self.ghost_keys.contains(&key)
+    }
+
     /// Takes in one that was here before a restart.
     pub(crate) fn restore(&mut self, ticket: Ticket) {
         self.main.push_back(ticket);

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::{chunk::ChunkName, errors::Error};
+use crate::{cache::Found, chunk::ChunkName, errors::Error};
 
 /// The outcome of a fill, once there is one.
-type Outcome = Option<Result<Bytes, Error>>;
+type Outcome = Option<Result<Found, Error>>;
 
 /// The fills under way.
 #[derive(Default)]
@@ -67,7 +67,7 @@ impl Fills {
 
 impl Waiting {
     /// The outcome.
-    pub(crate) async fn outcome(mut self) -> Result<Bytes, Error> {
+    pub(crate) async fn outcome(mut self) -> Result<Found, Error> {
         let ended = || Error::Source("the fill ended without an outcome".into());
         let outcome = self
             .0
@@ -93,7 +93,7 @@ impl Fill {
     }
 
     /// Tells those who wait.
-    pub(crate) fn end(self, outcome: Result<Bytes, Error>) {
+    pub(crate) fn end(self, outcome: Result<Found, Error>) {
         self.sender.send_replace(Some(outcome));
     }
 

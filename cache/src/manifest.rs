@@ -27,7 +27,8 @@ pub struct ManifestName(pub [u8; 32]);
 /// So that no chunk's bytes can pass for a manifest.
 const CONTEXT: &str = "glimpse 2026 manifest v1";
 const MAGIC: [u8; 4] = *b"GLMF";
-const VERSION: u8 = 1;
+/// The version of the body that this program writes, and the only one it reads.
+pub const MANIFEST_FORMAT: u8 = 1;
 
 const ZERO_RUN: u8 = 0;
 const EACH_RUN: u8 = 1;
@@ -93,7 +94,7 @@ impl Manifest {
     pub fn encode(&self) -> (ManifestName, Vec<u8>) {
         let mut body = Vec::with_capacity(17 + self.runs.len() * 5 + self.names.len() * 32);
         body.extend(MAGIC);
-        body.push(VERSION);
+        body.push(MANIFEST_FORMAT);
         body.extend(CHUNK_SIZE.to_le_bytes());
         body.extend(self.length.to_le_bytes());
         for (at, run) in self.runs.iter().enumerate() {
@@ -124,7 +125,7 @@ impl Manifest {
     fn parse(body: &[u8]) -> Option<Self> {
         let mut rest = body;
         let head = take(&mut rest)? == MAGIC
-            && take(&mut rest)? == [VERSION]
+            && take(&mut rest)? == [MANIFEST_FORMAT]
             && take(&mut rest)? == CHUNK_SIZE.to_le_bytes();
         if !head {
             return None;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use rustix::io::Errno;
 
 use crate::{
     errors::Error,
@@ -60,13 +61,18 @@ impl Manifests {
         }
     }
 
-    /// Reads a body and proves it; `None` when it is not held. Blocks.
+    /// Reads a body and proves it; `None` when it is not held. What lies there and will never be
+    /// read, because of the disk or because it is no file, is a bad manifest. Blocks.
     pub fn get(&self, name: ManifestName) -> Result<Option<Manifest>, Error> {
         let (shelf, file) = self.place(name);
         match fs::read(shelf.join(file)) {
             Ok(body) => Manifest::decode(name, &body).map(Some),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::disk("manifest", &error)),
+            Err(error) if passes(&error) => Err(Error::disk("manifest", &error)),
+            Err(error) => {
+                tracing::warn!(manifest = ?name, %error, "a manifest cannot be read");
+                Err(Error::BadManifest)
+            }
         }
     }
 
@@ -174,6 +180,14 @@ impl Manifests {
     }
 }
 
+/// Whether it is the process that lacks something for the moment, not the file.
+fn passes(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR | Errno::AGAIN)
+    )
+}
+
 fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
@@ -257,7 +271,14 @@ mod tests {
             assert_eq!(manifests.get(name), Err(Error::BadManifest));
         }
         manifests.put(&one).unwrap();
-        assert_eq!(manifests.get(name).unwrap(), Some(one));
+        assert_eq!(manifests.get(name).unwrap(), Some(one.clone()));
+        // A folder in its place, and a file in its shelf's.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(manifests.get(name), Err(Error::BadManifest));
+        fs::remove_dir_all(&shelf).unwrap();
+        fs::write(&shelf, "").unwrap();
+        assert_eq!(manifests.get(name), Err(Error::BadManifest));
     }
 
     #[test]

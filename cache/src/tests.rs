@@ -1,5 +1,7 @@
 //! The cache as its users see it.
 
+mod misses;
+
 use std::{
     fs,
     os::unix::fs::FileExt as _,
@@ -74,6 +76,28 @@ impl Source for Held {
     }
 }
 
+/// A chunk's bytes only.
+trait Read {
+    async fn read<S: Source>(
+        &self,
+        name: ChunkName,
+        len: u32,
+        source: Arc<S>,
+    ) -> Result<Bytes, Error>;
+}
+
+impl Read for Arc<Cache> {
+    async fn read<S: Source>(
+        &self,
+        name: ChunkName,
+        len: u32,
+        source: Arc<S>,
+    ) -> Result<Bytes, Error> {
+        let found = self.chunk(name, len, source).await?;
+        Ok(found.bytes)
+    }
+}
+
 /// A source that is never asked.
 struct Nothing;
 
@@ -91,13 +115,15 @@ fn config(dir: &Path, slots: u64) -> Config {
         max_fills: 4,
         audit_interval: Duration::from_secs(600),
         residency_interval: Duration::from_secs(600),
+        unpooled_size: 64 << 20,
+        unpooled_wait: Duration::from_millis(1),
     }
 }
 
 async fn fill(cache: &Arc<Cache>, number: u64) -> Bytes {
     let (name, data) = whole(number);
     let bytes = cache
-        .chunk(name, CHUNK_SIZE, Held::new(data.clone()))
+        .read(name, CHUNK_SIZE, Held::new(data.clone()))
         .await
         .unwrap();
     assert!(bytes == data);
@@ -130,7 +156,7 @@ async fn a_chunk_is_filled_once_and_then_found() {
         let source = Held::new(data.clone());
         for _ in 0..3 {
             let got = cache
-                .chunk(name, len as u32, Arc::clone(&source))
+                .read(name, len as u32, Arc::clone(&source))
                 .await
                 .unwrap();
             assert!(got == data);
@@ -155,7 +181,7 @@ async fn thirty_two_readers_of_a_missing_chunk_share_one_fill() {
     let readers: Vec<_> = (0..32)
         .map(|_| {
             let (cache, source) = (Arc::clone(&cache), Arc::clone(&source));
-            tokio::spawn(async move { cache.chunk(name, CHUNK_SIZE, source).await })
+            tokio::spawn(async move { cache.read(name, CHUNK_SIZE, source).await })
         })
         .collect();
     until("all wait", || cache.stats().shared_fills == 31).await;
@@ -175,7 +201,7 @@ async fn a_fill_survives_its_first_caller() {
     let source = Held::gated(data.clone(), 0);
     let first = tokio::spawn({
         let (cache, source) = (Arc::clone(&cache), Arc::clone(&source));
-        async move { cache.chunk(name, CHUNK_SIZE, source).await }
+        async move { cache.read(name, CHUNK_SIZE, source).await }
     });
     until("the fill began", || source.reads() == 1).await;
     first.abort();
@@ -198,14 +224,14 @@ async fn a_queued_fill_that_nobody_waits_for_is_not_begun() {
     let slow = Held::gated(slow_data, 0);
     let blocker = tokio::spawn({
         let (cache, slow) = (Arc::clone(&cache), Arc::clone(&slow));
-        async move { cache.chunk(slow_name, CHUNK_SIZE, slow).await }
+        async move { cache.read(slow_name, CHUNK_SIZE, slow).await }
     });
     until("the slow fill began", || slow.reads() == 1).await;
     let (name, data) = whole(2);
     let queued = Held::new(data);
     let caller = tokio::spawn({
         let (cache, queued) = (Arc::clone(&cache), Arc::clone(&queued));
-        async move { cache.chunk(name, CHUNK_SIZE, queued).await }
+        async move { cache.read(name, CHUNK_SIZE, queued).await }
     });
     tokio::task::yield_now().await;
     caller.abort();
@@ -227,7 +253,7 @@ async fn a_source_that_gives_wrong_bytes_is_asked_twice_and_never_served() {
     let mut bad = good.to_vec();
     bad[777_777] ^= 1;
     let bad = Held::new(bad.into());
-    let refused = cache.chunk(name, CHUNK_SIZE, Arc::clone(&bad)).await;
+    let refused = cache.read(name, CHUNK_SIZE, Arc::clone(&bad)).await;
     assert_eq!(refused, Err(Error::Damaged));
     assert_eq!(bad.reads(), 2);
     let stats = cache.stats();
@@ -249,13 +275,13 @@ async fn a_short_or_failing_source_is_an_error() {
         Bytes::new(),
         [&data[..], b"x"].concat().into(),
     ] {
-        let got = cache.chunk(name, CHUNK_SIZE, Held::new(wrong)).await;
+        let got = cache.read(name, CHUNK_SIZE, Held::new(wrong)).await;
         assert!(matches!(got, Err(Error::Source(_))), "{got:?}");
     }
-    let got = cache.chunk(name, CHUNK_SIZE, Arc::new(Nothing)).await;
+    let got = cache.read(name, CHUNK_SIZE, Arc::new(Nothing)).await;
     assert_eq!(got, Err(Error::Source("asked the source".into())));
     for len in [0, CHUNK_SIZE + 1, u32::MAX] {
-        let got = cache.chunk(name, len, Held::new(data.clone())).await;
+        let got = cache.read(name, len, Held::new(data.clone())).await;
         assert!(matches!(got, Err(Error::Source(_))), "{got:?}");
     }
 }
@@ -271,7 +297,7 @@ async fn a_source_that_panics_fails_its_readers_and_no_others() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(config(dir.path(), 8)).unwrap();
     let (name, _) = whole(1);
-    let got = cache.chunk(name, CHUNK_SIZE, Arc::new(Panics)).await;
+    let got = cache.read(name, CHUNK_SIZE, Arc::new(Panics)).await;
     assert!(matches!(got, Err(Error::Source(_))), "{got:?}");
     fill(&cache, 1).await;
 }
@@ -284,12 +310,12 @@ async fn a_reader_whose_shared_fill_failed_tries_its_own_source() {
     let bad = Held::gated(Bytes::from_static(b"short"), 0);
     let first = tokio::spawn({
         let (cache, bad) = (Arc::clone(&cache), Arc::clone(&bad));
-        async move { cache.chunk(name, CHUNK_SIZE, bad).await }
+        async move { cache.read(name, CHUNK_SIZE, bad).await }
     });
     until("the fill began", || bad.reads() == 1).await;
     let second = tokio::spawn({
         let (cache, good) = (Arc::clone(&cache), Held::new(data.clone()));
-        async move { cache.chunk(name, CHUNK_SIZE, good).await }
+        async move { cache.read(name, CHUNK_SIZE, good).await }
     });
     until("the second waits", || cache.stats().shared_fills == 1).await;
     bad.gate.add_permits(1);
@@ -311,7 +337,7 @@ async fn what_was_filled_is_found_after_a_restart_and_verified_then() {
         let (name, data) = whole(number);
         assert!(cache.get(name).is_none(), "served before it was verified");
         let got = cache
-            .chunk(name, CHUNK_SIZE, Arc::new(Nothing))
+            .read(name, CHUNK_SIZE, Arc::new(Nothing))
             .await
             .unwrap();
         assert!(got == data);
@@ -336,7 +362,7 @@ async fn a_byte_flipped_on_disk_is_never_served() {
     bytes[at + MIB - 1] ^= 0x80;
     fs::write(&segment, bytes).unwrap();
     let cache = Cache::open(config(dir.path(), 8)).unwrap();
-    let got = cache.chunk(name, CHUNK_SIZE, Arc::new(Nothing)).await;
+    let got = cache.read(name, CHUNK_SIZE, Arc::new(Nothing)).await;
     assert!(
         matches!(got, Err(Error::Source(_))),
         "served, or not asked for again"
@@ -376,7 +402,7 @@ async fn a_byte_flipped_while_the_cache_runs_is_not_served_past_the_audit_interv
     let cache = Cache::open(audited).unwrap();
     let (name, data) = whole(1);
     let source = Held::new(data.clone());
-    let chunk = || cache.chunk(name, CHUNK_SIZE, Arc::clone(&source));
+    let chunk = || cache.read(name, CHUNK_SIZE, Arc::clone(&source));
     drop(chunk().await.unwrap());
     flip(dir.path(), &data);
     until("the check is due", || cache.get(name).is_none()).await;
@@ -402,7 +428,7 @@ async fn an_audit_interval_of_zero_verifies_every_read() {
     let (name, data) = whole(1);
     let source = Held::new(data.clone());
     for _ in 0..4 {
-        let bytes = cache.chunk(name, CHUNK_SIZE, Arc::clone(&source)).await;
+        let bytes = cache.read(name, CHUNK_SIZE, Arc::clone(&source)).await;
         assert!(bytes.unwrap() == data);
         assert!(cache.get(name).is_none());
     }
@@ -426,7 +452,7 @@ async fn a_killed_cache_finds_what_its_index_had_gathered() {
     for number in [1, 2, 3] {
         let (name, data) = whole(number);
         let got = after
-            .chunk(name, CHUNK_SIZE, Arc::new(Nothing))
+            .read(name, CHUNK_SIZE, Arc::new(Nothing))
             .await
             .unwrap();
         assert!(got == data);
@@ -718,7 +744,7 @@ async fn under_many_readers_every_byte_stays_what_it_was() {
                     let number = (step * (2 * reader + 1) + step * step / 7) % chunks.len();
                     let (name, data) = &chunks[number];
                     let source = Held::new(data.clone());
-                    let bytes = cache.chunk(*name, CHUNK_SIZE, source).await.unwrap();
+                    let bytes = cache.read(*name, CHUNK_SIZE, source).await.unwrap();
                     // The one before has been held while other readers filled slots.
                     if let Some((number, bytes)) = before.replace((number, bytes)) {
                         assert!(bytes == chunks[number].1);
@@ -749,7 +775,7 @@ proptest! {
             let mut kept: Vec<Option<(u64, Bytes)>> = vec![None; 4];
             for (number, place, keep) in reads {
                 let (name, data) = whole(number);
-                let bytes = cache.chunk(name, CHUNK_SIZE, Held::new(data)).await.unwrap();
+                let bytes = cache.read(name, CHUNK_SIZE, Held::new(data)).await.unwrap();
                 kept[place] = keep.then_some((number, bytes));
                 for (number, bytes) in kept.iter().flatten() {
                     assert_eq!(ChunkName::of([bytes]), whole(*number).0);

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! LOCK          flock'd while a node runs; holds its pid
-//! FORMAT        format version, cluster id, raft id; written last at the first start
+//! FORMAT        cluster id, raft id, the version of every format; written last at the first start
+//! REGISTRY      there once a registry was begun
 //! STORES        by store name, every directory that it has had: locations may still name them
 //! registry/     the log and the tables
 //! cache/        the pool
@@ -14,11 +15,11 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 use serde::{Deserialize, Serialize};
 
 /// The format of the layout that this program writes and knows.
@@ -26,6 +27,9 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// There once a registry was begun.
 const REGISTRY_MARK: &str = "REGISTRY";
+
+/// Files are not written through symbolic links, to wherever they lead.
+const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits() as i32;
 
 /// What a fresh directory gets.
 const FOLDERS: [&str; 4] = ["registry", "cache", "manifests", "images"];
@@ -44,6 +48,25 @@ pub struct Identity {
     pub raft_id: u64,
     /// Seconds since the Unix epoch at the first start.
     pub created_at: u64,
+    /// The version of everything that is written in it.
+    pub formats: Formats,
+}
+
+/// By name, the versions of the formats.
+pub type Formats = BTreeMap<String, u32>;
+
+/// The formats that this program writes and knows.
+fn formats() -> Formats {
+    [
+        ("log", glimpse_replication::LOG_FORMAT),
+        ("commands", glimpse_registry::command::COMMAND_FORMAT.into()),
+        ("tables", glimpse_registry::TABLE_FORMAT),
+        ("records", glimpse_registry::RECORD_FORMAT.into()),
+        ("pool", glimpse_cache::POOL_FORMAT),
+        ("manifests", glimpse_cache::MANIFEST_FORMAT.into()),
+    ]
+    .map(|(name, version)| (name.to_owned(), version))
+    .into()
 }
 
 /// Why a data directory is refused. Nothing in it was touched.
@@ -58,12 +81,22 @@ pub enum DataDirError {
         pid: Option<u32>,
     },
     /// A later or foreign program wrote it.
-    #[error("{} has format version {found}; this program knows {FORMAT_VERSION}", dir.display())]
+    #[error("{} holds formats that this program does not know: {}", dir.display(), unknown.join(", "))]
     Format {
         /// The directory.
         dir: PathBuf,
-        /// The version in it.
-        found: u32,
+        /// Each one with its version there and the one that is known.
+        unknown: Vec<String>,
+    },
+    /// Another user's: some files would be readable, others not, and new ones not for that user.
+    #[error("{} belongs to uid {owner}, and this process runs as uid {ours}: start it as the user who owns the data directory, or give the whole of it to this one", path.display())]
+    Owner {
+        /// The file that was looked at.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Whose the process is.
+        ours: u32,
     },
     /// `FORMAT` is there but cannot be read as such.
     #[error("{} is damaged: {cause}", path.display())]
@@ -103,6 +136,7 @@ pub type StoreRoots = BTreeMap<String, Vec<PathBuf>>;
 pub struct DataDir {
     root: PathBuf,
     identity: Identity,
+    has_registry: bool,
     /// Closing it gives the lock back.
     _lock: File,
 }
@@ -111,7 +145,7 @@ impl DataDir {
     /// Opens the directory, or makes it durably at the first start. `now` is the time since the
     /// Unix epoch.
     pub fn open(root: &Path, now: std::time::Duration) -> Result<Self, DataDirError> {
-        // Before anything is written: a directory of an unknown version stays untouched.
+        // Before anything is written: a directory of an unknown format stays untouched.
         let known = read_identity(root)?;
         if known.is_none() {
             refuse_foreign(root)?;
@@ -130,6 +164,7 @@ impl DataDir {
         Ok(Self {
             root: root.to_owned(),
             identity,
+            has_registry: has_registry(root)?,
             _lock: lock,
         })
     }
@@ -155,15 +190,16 @@ impl DataDir {
         self.root.join("manifests")
     }
 
-    /// Whether a registry was begun in this directory: then one must be there, and an empty or
-    /// missing one is not made anew, since what it acknowledged would be gone without a word.
+    /// Whether a registry had been begun in this directory when it was opened: then one must be
+    /// there, and an empty or missing one is not made anew, since what it acknowledged would be gone
+    /// without a word.
     pub fn has_registry(&self) -> bool {
-        self.root.join(REGISTRY_MARK).exists()
+        self.has_registry
     }
 
-    /// Notes, durably, that a registry was begun.
+    /// Notes, durably, that a registry was begun. To be called before anything else is kept.
     pub fn keep_registry(&self) -> Result<(), DataDirError> {
-        if self.has_registry() {
+        if self.root.join(REGISTRY_MARK).exists() {
             return Ok(());
         }
         let text = "A registry was begun here: the folder `registry` must hold it.\n";
@@ -202,27 +238,52 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
     move |cause| DataDirError::Io { path, cause }
 }
 
+/// By the mark, or by what is written only once there is a registry.
+fn has_registry(root: &Path) -> Result<bool, DataDirError> {
+    if root.join(REGISTRY_MARK).exists() || root.join("STORES").exists() {
+        return Ok(true);
+    }
+    let manifests = root.join("manifests");
+    match fs::read_dir(&manifests) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(at(&manifests)(cause)),
+    }
+}
+
 fn read_identity(root: &Path) -> Result<Option<Identity>, DataDirError> {
+    /// What every version has.
     #[derive(Deserialize)]
-    struct VersionOnly {
+    struct Versions {
         version: u32,
+        #[serde(default)]
+        formats: Formats,
     }
     let path = root.join("FORMAT");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    match fs::metadata(&path) {
+        Ok(found) => {
+            let (owner, ours) = (found.uid(), rustix::process::geteuid().as_raw());
+            if owner != ours {
+                return Err(DataDirError::Owner { path, owner, ours });
+            }
+        }
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(cause) => return Err(DataDirError::Io { path, cause }),
-    };
+        Err(cause) => return Err(at(&path)(cause)),
+    }
+    let text = fs::read_to_string(&path).map_err(at(&path))?;
     let damaged = |cause: &toml::de::Error| DataDirError::Damaged {
         path: path.clone(),
         cause: cause.message().to_owned(),
     };
-    // The version first: the rest may have another form in another version.
-    let VersionOnly { version } = toml::from_str(&text).map_err(|cause| damaged(&cause))?;
-    if version != FORMAT_VERSION {
+    // The versions first: the rest may have another form in another version.
+    let found: Versions = toml::from_str(&text).map_err(|cause| damaged(&cause))?;
+    let log = root.join("registry/log");
+    let in_log = glimpse_replication::found_log_format(&log).map_err(at(&log))?;
+    let unknown = unknown_formats(found.version, found.formats, in_log);
+    if !unknown.is_empty() {
         return Err(DataDirError::Format {
             dir: root.to_owned(),
-            found: version,
+            unknown,
         });
     }
     let identity: Identity = toml::from_str(&text).map_err(|cause| damaged(&cause))?;
@@ -232,7 +293,37 @@ fn read_identity(root: &Path) -> Result<Option<Identity>, DataDirError> {
             cause: "raft_id is 0".to_owned(),
         });
     }
+    if let Some(missing) = formats()
+        .keys()
+        .find(|name| !identity.formats.contains_key(*name))
+    {
+        return Err(DataDirError::Damaged {
+            path,
+            cause: format!("the version of {missing} is missing"),
+        });
+    }
     Ok(Some(identity))
+}
+
+/// What this program does not know, in words. The log also says its version itself.
+fn unknown_formats(layout: u32, found: Formats, in_log: Option<u32>) -> Vec<String> {
+    let mut known = formats();
+    known.insert("layout".to_owned(), FORMAT_VERSION);
+    let in_log = in_log.map(|version| ("log".to_owned(), version));
+    found
+        .into_iter()
+        .chain([("layout".to_owned(), layout)])
+        .chain(in_log)
+        .filter_map(|(name, version)| match known.get(&name) {
+            Some(known) if *known == version => None,
+            Some(known) => Some(format!(
+                "format version {version} of {name} (this program knows {known})"
+            )),
+            None => Some(format!(
+                "format version {version} of {name} (this program knows no such format)"
+            )),
+        })
+        .collect()
 }
 
 /// Refuses a directory without `FORMAT` that holds anything: somebody else's files, or a data
@@ -266,8 +357,12 @@ fn lock(root: &Path) -> Result<File, DataDirError> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(NO_FOLLOW)
         .open(&path)
         .map_err(at(&path))?;
+    if !file.metadata().map_err(at(&path))?.is_file() {
+        return Err(at(&path)(io::Error::other("not a regular file")));
+    }
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -301,6 +396,7 @@ fn create(root: &Path, now: std::time::Duration) -> Result<Identity, DataDirErro
         // Below 2^53, so that it survives JSON readers that know doubles only.
         raft_id: rand::random_range(1..1 << 53),
         created_at: now.as_secs(),
+        formats: formats(),
     };
     let text = toml::to_string(&identity).map_err(|cause| DataDirError::Damaged {
         path: root.join("FORMAT"),
@@ -319,6 +415,7 @@ fn replace(root: &Path, name: &str, text: &str) -> Result<(), DataDirError> {
         .create(true)
         .truncate(true)
         .mode(0o600)
+        .custom_flags(NO_FOLLOW)
         .open(&new)
         .map_err(at(&new))?;
     file.write_all(text.as_bytes())

@@ -22,20 +22,34 @@ pub struct Disks {
 struct Watched {
     what: String,
     path: PathBuf,
-    /// Bytes that must be free there.
+    /// Bytes that must be free there, for the log.
     least_free: u64,
 }
 
 impl Disks {
     /// Those of a configuration.
     pub fn of(config: &Config) -> Self {
-        let mut watched = vec![Watched {
-            what: "the data directory".to_owned(),
-            path: config.node.data_dir.clone(),
+        let data_dir = &config.node.data_dir;
+        // Each may be a file system of its own.
+        let mut watched: Vec<_> = [
+            ("the data directory", data_dir.clone(), 0),
             // Uploads leave node.keep_free, so a disk that they filled is no reason; one on which
             // the log finds no room for its next segment is.
-            least_free: config.registry.segment_size,
-        }];
+            (
+                "the registry",
+                data_dir.join("registry"),
+                config.registry.segment_size,
+            ),
+            ("the folder of manifests", data_dir.join("manifests"), 0),
+            ("the cache", data_dir.join("cache"), 0),
+        ]
+        .into_iter()
+        .map(|(what, path, least_free)| Watched {
+            what: what.to_owned(),
+            path,
+            least_free,
+        })
+        .collect();
         for store in config.stores.iter().filter(|store| store.kind == "file") {
             watched.push(Watched {
                 what: format!("store {:?}", store.name),
@@ -92,17 +106,25 @@ impl Watched {
         } = self;
         let system = match rustix::fs::statvfs(path) {
             Ok(system) => system,
-            Err(cause) => return Some(format!("{what} is not there: {cause}")),
+            Err(cause) => return Some(format!("{what} is not there: {cause}, {}", path.display())),
         };
         if system.f_flag.contains(StatVfsMountFlags::RDONLY) {
-            return Some(format!("{what} is mounted read-only"));
+            return Some(format!("{what} is mounted read-only, {}", path.display()));
         }
         if let Err(cause) = rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK) {
-            return Some(format!("{what} cannot be written: {cause}"));
+            return Some(format!(
+                "{what} cannot be written: {cause}, {}",
+                path.display()
+            ));
         }
         let free = system.f_bavail.saturating_mul(system.f_frsize);
-        (free < *least_free)
-            .then(|| format!("{what} has {free} bytes free on its disk, too few for the log"))
+        (free < *least_free).then(|| {
+            format!(
+                "{what} has too little room for its log: {free} bytes free, {least_free} needed \
+                 (registry.segment_size), in {}",
+                path.display()
+            )
+        })
     }
 }
 
@@ -117,15 +139,33 @@ mod tests {
         config.node.data_dir = temp.path().to_owned();
         config.registry.segment_size = 1;
         config.stores[0].path = temp.path().join("images");
-        std::fs::create_dir(&config.stores[0].path).unwrap();
+        for folder in ["registry", "manifests", "cache", "images"] {
+            std::fs::create_dir(temp.path().join(folder)).unwrap();
+        }
         assert_eq!(Disks::of(&config).reasons().await, Vec::<String>::new());
-        std::fs::remove_dir(&config.stores[0].path).unwrap();
+        for folder in ["manifests", "cache", "images"] {
+            std::fs::remove_dir(temp.path().join(folder)).unwrap();
+        }
         config.registry.segment_size = 1 << 60;
         let reasons = Disks::of(&config).reasons().await;
-        let [disk, store] = reasons.as_slice() else {
+        let [log, manifests, cache, store] = reasons.as_slice() else {
             panic!("{reasons:?}");
         };
-        assert!(disk.contains("too few for the log"), "{disk}");
+        let folder = temp.path().join("registry");
+        let told = format!(
+            "{} needed (registry.segment_size), in {}",
+            1_u64 << 60,
+            folder.display()
+        );
+        assert!(
+            log.contains(" bytes free, ") && log.ends_with(&told),
+            "{log}"
+        );
+        assert!(
+            manifests.starts_with("the folder of manifests is not there"),
+            "{manifests}"
+        );
+        assert!(cache.starts_with("the cache is not there"), "{cache}");
         assert!(store.starts_with("store \"local\" is not there"), "{store}");
     }
 

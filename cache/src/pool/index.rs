@@ -4,12 +4,7 @@
 //! crash lost or left behind costs a miss. Hence it is written at leisure, a row for a whole group
 //! of slots, and one that is damaged is thrown away.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    fs,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -53,9 +48,10 @@ struct Changes {
 }
 
 impl Index {
-    /// Opens the index and reads it whole: slot → what it is said to hold.
-    pub(super) fn open(path: &Path) -> Result<(Self, HashMap<u32, Held>), Error> {
-        let (db, held, was_clean) = match open_and_load(path) {
+    /// Opens the index and reads it whole: what each slot is said to hold, of the first
+    /// `slots` at most.
+    pub(super) fn open(path: &Path, slots: u32) -> Result<(Self, Vec<Option<Held>>), Error> {
+        let (db, held, was_clean) = match open_and_load(path, slots) {
             Ok(opened) => opened,
             Err(error) if is_in_use(&error) => return Err(Error::Disk(error.to_string())),
             Err(error) => {
@@ -64,7 +60,8 @@ impl Index {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                         return Err(Error::disk("index", &error));
                     }
-                    _ => open_and_load(path).map_err(|error| Error::Disk(error.to_string()))?,
+                    _ => open_and_load(path, slots)
+                        .map_err(|error| Error::Disk(error.to_string()))?,
                 }
             }
         };
@@ -164,47 +161,63 @@ impl Index {
     }
 }
 
-type Loaded = (Database, HashMap<u32, Held>, bool);
+type Loaded = (Database, Vec<Option<Held>>, bool);
 
-fn open_and_load(path: &Path) -> Result<Loaded, redb::Error> {
+fn open_and_load(path: &Path, slots: u32) -> Result<Loaded, redb::Error> {
     let db = Database::builder()
         .set_cache_size(REDB_CACHE)
         // A damaged file becomes an error here, instead of a panic somewhere.
         .set_check_integrity_on_open(true)
         .create(path)?;
-    let held = load(&db)?;
-    let mut transaction = db.begin_write()?;
-    transaction.set_quick_repair(true);
-    let was_clean = {
-        let mut table = transaction.open_table(CLEAN)?;
-        let before = table.insert((), false)?;
-        before.is_some_and(|clean| clean.value())
-    };
-    transaction.commit()?;
+    let (held, was_clean) = load(&db, slots)?;
+    // After a crash it says so already: a start need not wait for the disk.
+    if was_clean {
+        let mut transaction = db.begin_write()?;
+        transaction.set_quick_repair(true);
+        transaction.open_table(CLEAN)?.insert((), false)?;
+        transaction.commit()?;
+    }
     Ok((db, held, was_clean))
 }
 
-fn load(db: &Database) -> Result<HashMap<u32, Held>, redb::Error> {
+fn load(db: &Database, slots: u32) -> Result<(Vec<Option<Held>>, bool), redb::Error> {
     let transaction = db.begin_read()?;
-    let table = match transaction.open_table(GROUPS) {
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(HashMap::new()),
-        other => other?,
-    };
-    let mut held = HashMap::new();
-    for row in table.iter()? {
-        let (group, row) = row?;
-        let first = group.value().saturating_mul(GROUP);
-        let (entries, _) = row.value().as_chunks::<ENTRY>();
-        for (slot, entry) in (first..first.saturating_add(GROUP)).zip(entries) {
-            if let (Some((name, _)), Some(len)) = (entry.split_first_chunk(), entry.last_chunk()) {
-                let (name, len) = (ChunkName(*name), u32::from_le_bytes(*len));
-                if (1..=CHUNK_SIZE).contains(&len) {
-                    held.insert(slot, Held { name, len });
-                }
+    let slots = slots as usize;
+    let mut held = Vec::new();
+    if let Some(table) = existing(transaction.open_table(GROUPS))? {
+        for row in table.iter()? {
+            let (group, row) = row?;
+            let first = group.value().saturating_mul(GROUP) as usize;
+            let end = first.saturating_add(GROUP as usize).min(slots);
+            // Rows come in the order of their groups.
+            held.resize(end.max(held.len()), None);
+            let (entries, _) = row.value().as_chunks::<ENTRY>();
+            for (slot, entry) in held.iter_mut().skip(first).zip(entries) {
+                *slot = read_entry(entry);
             }
         }
     }
-    Ok(held)
+    let was_clean = match existing(transaction.open_table(CLEAN))? {
+        Some(table) => table.get(())?.is_some_and(|clean| clean.value()),
+        None => false,
+    };
+    Ok((held, was_clean))
+}
+
+/// A table of an index that may be new.
+fn existing<T>(opened: Result<T, redb::TableError>) -> Result<Option<T>, redb::Error> {
+    match opened {
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        other => Ok(Some(other?)),
+    }
+}
+
+fn read_entry(entry: &[u8; ENTRY]) -> Option<Held> {
+    let name = ChunkName(*entry.first_chunk()?);
+    let len = u32::from_le_bytes(*entry.last_chunk()?);
+    (1..=CHUNK_SIZE)
+        .contains(&len)
+        .then_some(Held { name, len })
 }
 
 fn is_in_use(error: &redb::Error) -> bool {

@@ -10,9 +10,11 @@ use std::{
 
 use crate::{chunk::CHUNK_SIZE, errors::Error};
 
-/// The format this program reads and writes.
-const FORMAT: u32 = 1;
+/// The format of the pool that this program writes, and the only one it reads.
+pub const POOL_FORMAT: u32 = 1;
 const FORMAT_LINE: &str = "glimpse cache pool ";
+/// What segments that could not be opened are named from then on, for whoever wants to know why.
+const SET_ASIDE: &str = "lost-";
 /// Slots of a segment file: 256 MiB are reserved at a time.
 pub(super) const SEGMENT_SLOTS: u32 = 256;
 /// Slots of the smallest pool: with fewer, two readers could stop each other.
@@ -46,7 +48,7 @@ impl Layout {
             Found::SomethingElse => {
                 return Err(Error::Format {
                     found: 0,
-                    known: FORMAT,
+                    known: POOL_FORMAT,
                 });
             }
         };
@@ -76,19 +78,27 @@ impl Layout {
         self.slots.saturating_sub(before).min(SEGMENT_SLOTS)
     }
 
+    /// Bytes of a segment's file, if there is one.
+    pub(super) fn bytes_of(&self, segment: u32) -> io::Result<Option<u64>> {
+        match fs::metadata(self.segment(segment)) {
+            Ok(found) => Ok(Some(found.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Slots that the segment can have now: all of its own, or, if the room that they need has to
-    /// stay free, those that its file has already.
-    pub(super) fn slots_that_fit(&self, segment: u32) -> io::Result<u32> {
+    /// stay free, those that its file has already, of so many bytes.
+    pub(super) fn slots_that_fit(&self, segment: u32, found: Option<u64>) -> io::Result<u32> {
         let slots = self.slots_of(segment);
-        let found = match fs::metadata(self.segment(segment)) {
-            Ok(found) => found.len(),
-            Err(error) if error.kind() == ErrorKind::NotFound => 0,
-            Err(error) => return Err(error),
-        };
+        let found = found.unwrap_or(0);
         let more = (u64::from(slots) * u64::from(CHUNK_SIZE)).saturating_sub(found);
+        if more == 0 {
+            return Ok(slots);
+        }
         let disk = rustix::fs::statvfs(&self.dir)?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if more == 0 || free >= self.keep_free.saturating_add(more) {
+        if free >= self.keep_free.saturating_add(more) {
             return Ok(slots);
         }
         let has = u32::try_from(found / u64::from(CHUNK_SIZE)).unwrap_or(u32::MAX);
@@ -105,6 +115,12 @@ impl Layout {
 
     pub(super) fn segment(&self, number: u32) -> PathBuf {
         self.dir.join("segments").join(format!("{number:08}"))
+    }
+
+    /// Takes what lies in a segment's place out of the way.
+    pub(super) fn set_aside(&self, segment: u32) -> io::Result<()> {
+        let aside = self.dir.join(format!("{SET_ASIDE}{segment:08}"));
+        fs::rename(self.segment(segment), aside)
     }
 
     /// Removes segment files from `first` on: those of a pool that was larger, or behind a gap.
@@ -124,7 +140,7 @@ impl Layout {
 }
 
 fn check_format(found: u32) -> Result<(), Error> {
-    let known = FORMAT;
+    let known = POOL_FORMAT;
     if found == known {
         return Ok(());
     }
@@ -169,6 +185,7 @@ fn found_format(dir: &Path) -> io::Result<Found> {
             Some("LOCK" | "FORMAT.tmp" | "lost+found") => true,
             Some("FORMAT" | "index.redb") => damaged,
             Some("segments") => only_segments(&entry.path(), damaged)?,
+            Some(name) if damaged => name.starts_with(SET_ASIDE),
             _ => false,
         };
         if !ours {
@@ -224,7 +241,7 @@ fn lock(path: &Path) -> Result<File, Error> {
 fn write_format(dir: &Path) -> io::Result<()> {
     let temporary = dir.join("FORMAT.tmp");
     let mut file = File::create(&temporary)?;
-    writeln!(file, "{FORMAT_LINE}{FORMAT}")?;
+    writeln!(file, "{FORMAT_LINE}{POOL_FORMAT}")?;
     file.sync_all()?;
     fs::rename(&temporary, dir.join("FORMAT"))?;
     File::open(dir)?.sync_all()

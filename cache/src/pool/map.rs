@@ -42,20 +42,20 @@ struct Segment {
 pub(super) struct Place {
     segment: Arc<Segment>,
     /// Below the number of slots in the segment.
-    at: usize,
+    at: u32,
     /// In the whole pool.
     number: u32,
 }
 
 /// Opens a segment file, made or resized to `slots` slots with all its room reserved, and gives out
-/// its places, numbered from `first`. A new file that does not fit is removed again.
+/// its places, numbered from `first`. A `new` file that does not fit is removed again.
 pub(super) fn open_segment(
     path: &Path,
+    new: bool,
     first: u32,
     slots: u32,
     lock: &Arc<File>,
 ) -> io::Result<Vec<Place>> {
-    let new = !path.exists();
     let open = || {
         let file = OpenOptions::new()
             .read(true)
@@ -81,7 +81,7 @@ pub(super) fn open_segment(
         });
         let place = |at: u32| Place {
             segment: Arc::clone(&segment),
-            at: at as usize,
+            at,
             number: first + at,
         };
         Ok((0..slots).map(place).collect())
@@ -102,6 +102,11 @@ fn reserve(file: &File, len: u64) -> io::Result<()> {
 }
 
 impl Place {
+    /// Where the slot begins in its segment.
+    fn offset(&self) -> usize {
+        self.at as usize * SLOT
+    }
+
     /// The slot's number in the pool.
     pub(super) fn number(&self) -> u32 {
         self.number
@@ -114,7 +119,7 @@ impl Place {
         // range lies in one live mapping, which `segment` keeps. The file has all of it and is not
         // truncated while mapped. No one changes these bytes while the slice lives: only the one
         // `Place` of this slot writes them, by `&mut self`, while the slice borrows it.
-        unsafe { slice::from_raw_parts(self.segment.map.as_ptr().add(self.at * SLOT), len) }
+        unsafe { slice::from_raw_parts(self.segment.map.as_ptr().add(self.offset()), len) }
     }
 
     /// Brings the first `len` bytes into memory, so that reading them neither waits for the disk
@@ -124,7 +129,7 @@ impl Place {
         let populated = self
             .segment
             .map
-            .advise_range(Advice::PopulateRead, self.at * SLOT, len);
+            .advise_range(Advice::PopulateRead, self.offset(), len);
         match populated {
             // A kernel before 5.14.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Ok(()),
@@ -141,7 +146,8 @@ impl Place {
         // the kernel writes one byte for each page of it, for which there is room even if pages
         // are as small as they get. It touches nothing else.
         let result = unsafe {
-            let address = self.segment.map.as_mut_ptr().add(self.at * SLOT);
+            let address = self.segment.map.as_mut_ptr().add(self.offset());
+            // Named in ops/glimpse.service, whose filter would end the node here.
             libc::mincore(address.cast(), len, pages.as_mut_ptr())
         };
         result == 0 && pages.iter().all(|page| page & 1 == 1)
@@ -153,7 +159,7 @@ impl Place {
         self.segment.file.sync_all().unwrap();
         // SAFETY: the range lies in one live mapping, whose content this does not change.
         let advised = unsafe {
-            let address = self.segment.map.as_mut_ptr().add(self.at * SLOT);
+            let address = self.segment.map.as_mut_ptr().add(self.offset());
             libc::madvise(address.cast(), SLOT, libc::MADV_PAGEOUT)
         };
         assert_eq!(advised, 0, "{}", io::Error::last_os_error());
@@ -166,7 +172,7 @@ impl Place {
             if at + piece.len() > SLOT {
                 return Err(Errno::FBIG.into());
             }
-            let offset = (self.at * SLOT + at) as u64;
+            let offset = (self.offset() + at) as u64;
             self.segment.file.write_all_at(piece, offset)?;
             at += piece.len();
         }

@@ -1,8 +1,9 @@
 //! The disk tier: verified chunks in mapped slots, under a hard bound.
 //!
 //! A slot is free, or it holds a chunk, or it is being filled, and only its one [`Place`] can write
-//! it. The place lies in the free list, or in a [`Slot`] that all readers of the chunk share. The
-//! last who lets go of a slot, be it the pool or a reader, returns the place to the free list. More
+//! it. The place lies in the free list, or in a [`Slot`] that all readers of the chunk share (which
+//! after a start is made only when its chunk is first asked for). The last who lets go of a slot, be
+//! it the pool or a reader, returns the place to the free list. More
 //! places than the bound allows are never made. When the bytes of a slot are good enough to serve
 //! is told in `slot`.
 
@@ -14,19 +15,22 @@ mod slot;
 mod tests;
 
 use std::{
-    collections::HashMap,
-    io,
+    collections::{HashMap, hash_map::Entry},
+    io, mem,
+    panic::resume_unwind,
     path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+pub use self::layout::POOL_FORMAT;
 pub(crate) use self::slot::{Checks, Slot};
 use self::{
     index::{Held, Index},
@@ -37,7 +41,7 @@ use self::{
 use crate::{
     chunk::ChunkName,
     errors::Error,
-    eviction::{Candidate, Eviction, Ticket},
+    eviction::{Candidate, Eviction, Ticket, Uses},
 };
 
 /// After the disk refused to make room for another segment, how long it is not asked again.
@@ -70,10 +74,30 @@ struct Growth {
 
 struct State {
     by_name: HashMap<ChunkName, u32>,
-    by_number: Vec<Option<Arc<Slot>>>,
+    /// Up to the last number that was ever used.
+    by_number: Vec<Content>,
     eviction: Eviction,
     stays: u32,
 }
+
+/// What a number of the pool stands for.
+#[derive(Default)]
+enum Content {
+    /// Nothing that could be found.
+    #[default]
+    Nothing,
+    /// What the index says, since the start: most chunks of a large pool are not asked for soon, and
+    /// a start should not wait until a slot is made for each.
+    Said {
+        place: Place,
+        held: Held,
+        uses: Uses,
+    },
+    Slot(Arc<Slot>),
+}
+
+/// The stay of what was here before the start. Those that begin later count from one.
+const RESTORED: u32 = 0;
 
 impl Pool {
     /// Opens or makes the pool: the index is read, no chunk is.
@@ -85,36 +109,36 @@ impl Pool {
             checks,
         } = settings;
         let layout = Layout::open(dir, size, keep_free)?;
-        let (index, held) = Index::open(&layout.index())?;
         let slots = layout.slots();
-        let free = Arc::new(FreeList::default());
+        // Side by side, since both take a while for a large pool.
+        let (index, segments) = thread::scope(|scope| {
+            let segments = scope.spawn(|| open_segments(&layout));
+            (Index::open(&layout.index(), slots), segments.join())
+        });
+        let (index, held) = index?;
+        let segments = segments.unwrap_or_else(|panic| resume_unwind(panic));
+        let segments = segments.map_err(|error| Error::disk("segments", &error))?;
+        let free = FreeList::default();
         let mut state = State {
-            by_name: HashMap::with_capacity(held.len()),
-            by_number: (0..slots).map(|_| None).collect(),
+            by_name: HashMap::with_capacity(held.iter().flatten().count()),
+            by_number: Vec::new(),
             eviction: Eviction::new(slots),
-            stays: 0,
+            stays: RESTORED,
         };
-        let mut next_segment = 0;
-        while layout.slots_of(next_segment) > 0 && layout.segment(next_segment).exists() {
-            let disk = |error: io::Error| Error::disk("segment", &error);
-            let slots = layout.slots_that_fit(next_segment).map_err(disk)?;
-            if slots == 0 {
-                break;
+        let next_segment = u32::try_from(segments.len()).unwrap_or(u32::MAX);
+        let places = segments.iter().map(Vec::len).sum();
+        state.by_number.resize_with(places, Content::default);
+        for place in segments.into_iter().flatten() {
+            let held = held.get(place.number() as usize).copied().flatten();
+            let left = match held {
+                Some(held) => state.restore(place, held),
+                None => Some(place),
+            };
+            if let Some(place) = left {
+                free.lock().push_front(place);
             }
-            for place in open_segment_of(&layout, next_segment, slots).map_err(disk)? {
-                match held.get(&place.number()) {
-                    // Of two slots said to hold one chunk, the second is as good as free.
-                    Some(held) if !state.by_name.contains_key(&held.name) => {
-                        state.restore(place, *held, &free);
-                    }
-                    _ => free.lock().push_front(place),
-                }
-            }
-            next_segment += 1;
         }
-        layout
-            .remove_segments_from(next_segment)
-            .map_err(|error| Error::disk("segments", &error))?;
+        let free = Arc::new(free);
         Ok(Self {
             layout,
             index,
@@ -132,10 +156,22 @@ impl Pool {
 
     /// The slot that holds, or is said to hold, the chunk; counts as a read.
     pub(crate) fn find(&self, name: ChunkName) -> Option<Arc<Slot>> {
-        let state = self.state.read();
-        let slot = state.at(*state.by_name.get(&name)?)?;
+        let found = {
+            let state = self.state.read();
+            let number = *state.by_name.get(&name)?;
+            state.at(number).map(Arc::clone)
+        };
+        let slot = match found {
+            Some(slot) => slot,
+            // Found again, since anything may have happened between the locks.
+            None => {
+                let mut state = self.state.write();
+                let number = *state.by_name.get(&name)?;
+                Arc::clone(state.slot(number, &self.free)?)
+            }
+        };
         slot.uses().count();
-        Some(Arc::clone(slot))
+        Some(slot)
     }
 
     /// Puts a verified chunk into a slot. Blocks. `Ok(None)`: every slot is pinned.
@@ -156,11 +192,8 @@ impl Pool {
         let number = place.number();
         let slot = {
             let mut state = self.state.write();
-            if let Some(slot) = state
-                .by_name
-                .get(&name)
-                .and_then(|number| state.at(*number))
-            {
+            let other = state.by_name.get(&name).copied();
+            if let Some(slot) = other.and_then(|number| state.slot(number, &self.free)) {
                 let slot = Arc::clone(slot);
                 drop(state);
                 self.free.lock().push_back(place);
@@ -197,7 +230,7 @@ impl Pool {
             let current = state.by_name.get(&slot.held().name).copied();
             match current.filter(|number| state.at(*number).is_some_and(|at| Arc::ptr_eq(at, slot)))
             {
-                Some(number) => state.remove(number),
+                Some(number) => state.remove(number, &self.free),
                 None => None,
             }
         };
@@ -240,8 +273,26 @@ impl Pool {
         !self.index.was_clean() && !slot.is_proved()
     }
 
+    /// Whether the chunk left the pool lately.
+    pub(crate) fn was_evicted(&self, name: ChunkName) -> bool {
+        self.state.read().eviction.remembers(name.short())
+    }
+
+    /// The segment of a slot, and which one of it, for messages.
+    pub(crate) fn place_of(slot: &Slot) -> (u32, u32) {
+        let number = slot.number();
+        (
+            number / layout::SEGMENT_SLOTS,
+            number % layout::SEGMENT_SLOTS,
+        )
+    }
+
     fn held(&self, number: u32) -> Option<Held> {
-        self.state.read().at(number).map(|slot| slot.held())
+        match self.state.read().by_number.get(number as usize)? {
+            Content::Nothing => None,
+            Content::Said { held, .. } => Some(*held),
+            Content::Slot(slot) => Some(slot.held()),
+        }
     }
 
     /// A place to write to: a free one, a new one, or that of a chunk that has to leave.
@@ -271,14 +322,16 @@ impl Pool {
         if asked || self.layout.slots_of(segment) == 0 {
             return false;
         }
-        let made = self.layout.slots_that_fit(segment).and_then(|slots| {
+        let make = || {
+            let found = self.layout.bytes_of(segment)?;
+            let slots = self.layout.slots_that_fit(segment, found)?;
             if slots == 0 {
                 let free = "no room but what has to stay free";
                 return Err(io::Error::new(io::ErrorKind::StorageFull, free));
             }
-            open_segment_of(&self.layout, segment, slots)
-        });
-        match made {
+            open_segment_of(&self.layout, segment, found.is_none(), slots)
+        };
+        match make() {
             Ok(places) => {
                 growth.next_segment += 1;
                 self.free.lock().extend(places.into_iter().rev());
@@ -302,16 +355,8 @@ impl Pool {
                 by_number,
                 ..
             } = &mut *state;
-            let chosen = eviction.choose(|ticket| {
-                let slot = by_ticket(by_number, ticket)?;
-                Some(Candidate {
-                    uses: slot.uses(),
-                    // Nobody can take another handle while we have the lock.
-                    pinned: Arc::strong_count(slot) > 1,
-                    key: slot.held().name.short(),
-                })
-            });
-            chosen.and_then(|ticket| state.remove(ticket.slot))
+            let chosen = eviction.choose(|ticket| by_ticket(by_number, ticket));
+            chosen.and_then(|ticket| state.remove(ticket.slot, &self.free))
         };
         if removed.is_none() {
             return false;
@@ -330,24 +375,89 @@ impl Pool {
     }
 }
 
-fn open_segment_of(layout: &Layout, number: u32, slots: u32) -> io::Result<Vec<Place>> {
-    let first = number.saturating_mul(layout::SEGMENT_SLOTS);
-    open_segment(&layout.segment(number), first, slots, layout.lock())
+/// Opens the segments that are there, up to the first that is missing or has no room, and removes
+/// the others.
+fn open_segments(layout: &Layout) -> io::Result<Vec<Vec<Place>>> {
+    let mut segments = Vec::new();
+    let mut number = 0;
+    while layout.slots_of(number) > 0
+        && let Some(found) = layout.bytes_of(number)?
+    {
+        let slots = layout.slots_that_fit(number, Some(found))?;
+        if slots == 0 {
+            break;
+        }
+        segments.push(open_segment_of(layout, number, false, slots)?);
+        number += 1;
+    }
+    layout.remove_segments_from(number)?;
+    Ok(segments)
 }
 
-/// The slot that a ticket stands for, while its stay lasts.
-fn by_ticket(by_number: &[Option<Arc<Slot>>], ticket: Ticket) -> Option<&Arc<Slot>> {
-    let slot = by_number.get(ticket.slot as usize)?.as_ref()?;
-    (slot.stay() == ticket.stay).then_some(slot)
+fn open_segment_of(layout: &Layout, number: u32, new: bool, slots: u32) -> io::Result<Vec<Place>> {
+    let first = number.saturating_mul(layout::SEGMENT_SLOTS);
+    open_segment(&layout.segment(number), new, first, slots, layout.lock())
+}
+
+/// The one that a ticket stands for, while its stay lasts.
+fn by_ticket(by_number: &[Content], ticket: Ticket) -> Option<Candidate<'_>> {
+    let (stay, candidate) = match by_number.get(ticket.slot as usize)? {
+        Content::Nothing => return None,
+        Content::Said { held, uses, .. } => {
+            let candidate = Candidate {
+                uses,
+                pinned: false,
+                key: held.name.short(),
+            };
+            (RESTORED, candidate)
+        }
+        Content::Slot(slot) => {
+            let candidate = Candidate {
+                uses: slot.uses(),
+                // Nobody can take another handle while we have the lock.
+                pinned: Arc::strong_count(slot) > 1,
+                key: slot.held().name.short(),
+            };
+            (slot.stay(), candidate)
+        }
+    };
+    (stay == ticket.stay).then_some(candidate)
 }
 
 impl State {
+    /// The slot with this number, if it is made.
     fn at(&self, number: u32) -> Option<&Arc<Slot>> {
-        self.by_number.get(number as usize)?.as_ref()
+        match self.by_number.get(number as usize)? {
+            Content::Slot(slot) => Some(slot),
+            Content::Nothing | Content::Said { .. } => None,
+        }
+    }
+
+    /// The slot with this number, made of what the index says if need be.
+    fn slot(&mut self, number: u32, free: &Arc<FreeList>) -> Option<&Arc<Slot>> {
+        let content = self.by_number.get_mut(number as usize)?;
+        *content = match mem::take(content) {
+            Content::Said { place, held, .. } => {
+                let slot = Slot::new(place, Arc::clone(free), held, RESTORED);
+                Content::Slot(Arc::new(slot))
+            }
+            as_it_is @ (Content::Nothing | Content::Slot(_)) => as_it_is,
+        };
+        self.at(number)
     }
 
     fn insert(&mut self, place: Place, held: Held, free: &Arc<FreeList>) -> Arc<Slot> {
-        let (slot, ticket) = self.put(place, held, free);
+        let number = place.number();
+        self.stays = self.stays.wrapping_add(1);
+        let stay = self.stays;
+        let slot = Arc::new(Slot::new(place, Arc::clone(free), held, stay));
+        self.by_name.insert(held.name, number);
+        let at = number as usize;
+        if at >= self.by_number.len() {
+            self.by_number.resize_with(at + 1, Content::default);
+        }
+        self.by_number[at] = Content::Slot(Arc::clone(&slot));
+        let ticket = Ticket { slot: number, stay };
         self.eviction.insert(ticket, held.name.short());
         // Of slots that were forgotten, not evicted, the tickets are still there.
         if self.eviction.len() > 2 * self.by_number.len() {
@@ -361,25 +471,29 @@ impl State {
         slot
     }
 
-    fn restore(&mut self, place: Place, held: Held, free: &Arc<FreeList>) {
-        let (_, ticket) = self.put(place, held, free);
-        self.eviction.restore(ticket);
-    }
-
-    fn put(&mut self, place: Place, held: Held, free: &Arc<FreeList>) -> (Arc<Slot>, Ticket) {
+    /// Takes in what the index says. Of two places said to hold one chunk, the second is as good as
+    /// free: it is given back.
+    fn restore(&mut self, place: Place, held: Held) -> Option<Place> {
         let number = place.number();
-        self.stays = self.stays.wrapping_add(1);
-        let stay = self.stays;
-        let slot = Arc::new(Slot::new(place, Arc::clone(free), held, stay));
-        self.by_name.insert(held.name, number);
-        if let Some(at) = self.by_number.get_mut(number as usize) {
-            *at = Some(Arc::clone(&slot));
-        }
-        (slot, Ticket { slot: number, stay })
+        let Some(at) = self.by_number.get_mut(number as usize) else {
+            return Some(place);
+        };
+        match self.by_name.entry(held.name) {
+            Entry::Occupied(_) => return Some(place),
+            Entry::Vacant(vacant) => vacant.insert(number),
+        };
+        let uses = Uses::default();
+        *at = Content::Said { place, held, uses };
+        self.eviction.restore(Ticket {
+            slot: number,
+            stay: RESTORED,
+        });
+        None
     }
 
-    fn remove(&mut self, number: u32) -> Option<(u32, Arc<Slot>)> {
-        let slot = self.by_number.get_mut(number as usize)?.take()?;
+    fn remove(&mut self, number: u32, free: &Arc<FreeList>) -> Option<(u32, Arc<Slot>)> {
+        let slot = Arc::clone(self.slot(number, free)?);
+        *self.by_number.get_mut(number as usize)? = Content::Nothing;
         self.by_name.remove(&slot.held().name);
         Some((number, slot))
     }

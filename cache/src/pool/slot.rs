@@ -155,9 +155,9 @@ impl Slot {
         self.proved.load(Ordering::Relaxed)
     }
 
-    #[cfg(test)]
+    /// In the whole pool.
     pub(super) fn number(&self) -> u32 {
-        self.place.as_ref().unwrap().number()
+        self.place.as_ref().map_or(u32::MAX, Place::number)
     }
 
     #[cfg(test)]

@@ -28,7 +28,7 @@ fn an_index_of_100_000_entries_is_read_whole() {
     const ENTRIES: u32 = 100_000;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("index.redb");
-    let (index, found) = Index::open(&path).unwrap();
+    let (index, found) = Index::open(&path, ENTRIES).unwrap();
     assert!(found.is_empty());
     for number in 0..ENTRIES {
         index.touch(number);
@@ -40,7 +40,7 @@ fn an_index_of_100_000_entries_is_read_whole() {
     let copy = dir.path().join("copy.redb");
     fs::copy(&path, &copy).unwrap();
     let begun = Instant::now();
-    let (_, found) = Index::open(&copy).unwrap();
+    let (_, found) = Index::open(&copy, ENTRIES).unwrap();
     println!(
         "read in {:?}, {} bytes",
         begun.elapsed(),
@@ -48,7 +48,7 @@ fn an_index_of_100_000_entries_is_read_whole() {
     );
     for number in 0..ENTRIES {
         let expected = (number % 7 != 0).then(|| held(number));
-        assert_eq!(found.get(&number).copied(), expected);
+        assert_eq!(found[number as usize], expected);
     }
 }
 
@@ -56,16 +56,64 @@ fn an_index_of_100_000_entries_is_read_whole() {
 fn a_later_write_of_the_index_replaces_an_earlier_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("index.redb");
-    let (index, _) = Index::open(&path).unwrap();
+    let (index, _) = Index::open(&path, 1000).unwrap();
     index.touch(5);
     index.touch(70);
     index.write(|number| Some(held(number))).unwrap();
     index.touch(70);
     index.write(|_| None).unwrap();
     drop(index);
-    let (_, found) = Index::open(&path).unwrap();
-    assert_eq!(found.get(&5), Some(&held(5)));
-    assert!(found.keys().all(|number| *number < 64));
+    let (index, found) = Index::open(&path, 1000).unwrap();
+    assert_eq!(found[5], Some(held(5)));
+    assert!(found[64..].iter().all(Option::is_none));
+    drop(index);
+    // A smaller pool: what lies beyond it is not read.
+    let (_, found) = Index::open(&path, 5).unwrap();
+    assert_eq!(
+        found,
+        (0..5).map(|number| Some(held(number))).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn chunks_from_before_a_start_are_found_pinned_evicted_and_forgotten_like_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let chunk = |number: u8| {
+        let data = Bytes::from(vec![number; 10]);
+        (ChunkName::of([&data]), data)
+    };
+    let store = |pool: &Pool, number: u8| {
+        let (name, data) = chunk(number);
+        assert!(pool.store(name, &[data]).unwrap().is_some());
+    };
+    let pool = open(dir.path(), 4 << 20);
+    (0..4).for_each(|number| store(&pool, number));
+    pool.checkpoint().unwrap();
+    drop(pool);
+
+    // A row that is written again holds those too that nobody has asked for.
+    let pool = open(dir.path(), 4 << 20);
+    pool.index.touch(0);
+    pool.checkpoint().unwrap();
+    drop(pool);
+
+    let pool = open(dir.path(), 4 << 20);
+    assert_eq!(pool.usage(), (4, 4));
+    let slot = pool.find(chunk(2).0).unwrap();
+    assert!(Arc::ptr_eq(&slot, &pool.find(chunk(2).0).unwrap()));
+    assert!(pool.bytes(&slot).is_none(), "served unverified");
+    let bytes = pool.verify(&slot).unwrap();
+    drop(slot);
+    // Room is made for another, which then turns out to be there already.
+    store(&pool, 3);
+    assert_eq!((pool.usage(), pool.evictions()), ((3, 4), 1));
+    pool.remove(&pool.find(chunk(3).0).unwrap());
+    assert_eq!(pool.usage(), (2, 4));
+    (10..13).for_each(|number| store(&pool, number));
+    assert_eq!((pool.usage(), pool.evictions()), ((4, 4), 2));
+    assert!([0, 3, 10].iter().all(|n| pool.find(chunk(*n).0).is_none()));
+    assert_eq!(bytes, chunk(2).1);
+    assert!(pool.find(chunk(2).0).is_some());
 }
 
 #[test]

@@ -11,57 +11,66 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use glimpse_cache::{CHUNK_SIZE, Cache, ChunkRef, Error};
-use glimpse_registry::image::ImageId;
+use glimpse_cache::{CHUNK_SIZE, Cache, Cause, ChunkRef, Error, Found};
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     manifests::Known,
+    slots::Slot,
     source::{ChunkSource, Locations},
 };
 use crate::app::App;
 
-/// Where the chunks of one download came from, for the log.
+/// Why chunks of one download were not at hand, for the log.
 #[derive(Debug, Default)]
 pub struct ChunkUse {
+    asked: AtomicBool,
     missed: AtomicU32,
-    filled: AtomicU32,
+    /// Of [`CAUSES`].
+    worst: AtomicU8,
 }
 
+/// In the order of [`Cause`], but for the last: a chunk could not be had.
+const CAUSES: [&str; 8] = [
+    "hit", "check", "shared", "absent", "evicted", "stale", "damaged", "failed",
+];
+
 impl ChunkUse {
+    /// Chunks are asked for.
+    pub(crate) fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
     /// A chunk was not at hand.
     pub(crate) fn miss(&self) {
         self.missed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A store was asked for a chunk.
-    pub(crate) fn fill(&self) {
-        self.filled.fetch_add(1, Ordering::Relaxed);
+    /// And this was why; `None`: it could not be had.
+    pub(crate) fn because(&self, cause: Option<Cause>) {
+        let cause = cause.map_or(CAUSES.len() as u8 - 1, |cause| cause as u8);
+        self.worst.fetch_max(cause, Ordering::Relaxed);
     }
 
-    /// The cause in one word (`hit`: all chunks were at hand; `fill`: a store was read for this
-    /// download; `shared`: another's fill or a check of the pool was waited for), and how many
-    /// chunks were not at hand.
-    pub fn seen(&self) -> (&'static str, u32) {
+    /// The worst cause in one word (`hit`: all chunks were at hand; then those of [`Cause`];
+    /// `failed`), and how many chunks were not at hand. None if none was asked for.
+    pub fn seen(&self) -> Option<(&'static str, u32)> {
+        if !self.asked.load(Ordering::Relaxed) {
+            return None;
+        }
         let missed = self.missed.load(Ordering::Relaxed);
-        let filled = self.filled.load(Ordering::Relaxed);
-        let cause = match (missed, filled) {
-            (0, _) => "hit",
-            (_, 0) => "shared",
-            (_, _) => "fill",
-        };
-        (cause, missed)
+        let worst = usize::from(self.worst.load(Ordering::Relaxed));
+        Some((CAUSES.get(worst).copied().unwrap_or_default(), missed))
     }
 }
 
-type Fetch = Pin<Box<dyn Future<Output = Result<Bytes, Error>> + Send>>;
+type Fetch = Pin<Box<dyn Future<Output = Result<Found, Error>> + Send>>;
 
 enum Chunk {
     Fetching(Fetch),
@@ -74,8 +83,6 @@ enum Chunk {
 /// A range of an image as a body. It holds its download slot for as long as it lives.
 pub struct ChunkBody {
     app: Arc<App>,
-    /// For the log.
-    image: ImageId,
     known: Arc<Known>,
     locations: Arc<Locations>,
     chunks: Arc<ChunkUse>,
@@ -87,22 +94,23 @@ pub struct ChunkBody {
     end: u32,
     /// The chunks from the start of `range` on, as far as they were asked for.
     queue: VecDeque<Chunk>,
+    /// The pool had no slot for the last chunk that came: nothing is fetched ahead.
+    cramped: bool,
     /// The first chunk was there: an answer with a body has begun.
     begun: bool,
     failed: bool,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl ChunkBody {
     /// A body for `range`, which must lie within the image. Nothing is fetched yet.
     pub fn new(
         app: Arc<App>,
-        image: ImageId,
         known: Arc<Known>,
         locations: Arc<Locations>,
         chunks: Arc<ChunkUse>,
         range: Range<u64>,
-        slot: OwnedSemaphorePermit,
+        slot: Slot,
     ) -> Self {
         let (next, end) = if range.is_empty() {
             (0, 0)
@@ -112,7 +120,6 @@ impl ChunkBody {
         };
         Self {
             app,
-            image,
             known,
             locations,
             chunks,
@@ -120,6 +127,7 @@ impl ChunkBody {
             next,
             end,
             queue: VecDeque::new(),
+            cramped: false,
             begun: false,
             failed: false,
             _slot: slot,
@@ -129,6 +137,7 @@ impl ChunkBody {
     /// Waits until the first chunk is there, so that what fails at once still gets a status.
     pub async fn first(&mut self) -> Result<(), Error> {
         if !self.range.is_empty() {
+            self.chunks.ask();
             std::future::poll_fn(|cx| self.poll_front(cx))
                 .await
                 .inspect_err(|error| self.fail(error))?;
@@ -155,16 +164,17 @@ impl ChunkBody {
             None => return Poll::Ready(Err(Error::BadManifest)),
         }
         let result = match self.queue.front_mut() {
-            Some(front) => poll_chunk(front, cx),
+            Some(front) => poll_chunk(front, cx, &mut self.cramped),
             None => Poll::Pending,
         };
         for chunk in self.queue.iter_mut().skip(1) {
-            drop(poll_chunk(chunk, cx));
+            poll_ahead(chunk, cx, &mut self.cramped);
         }
-        while self.next < self.end && self.queue.len() <= self.app.config.cache.read_ahead {
+        let ahead = self.app.config.cache.read_ahead;
+        while !self.cramped && self.next < self.end && self.queue.len() <= ahead {
             let mut chunk = self.chunk(self.next);
             self.next += 1;
-            drop(poll_chunk(&mut chunk, cx));
+            poll_ahead(&mut chunk, cx, &mut self.cramped);
             self.queue.push_back(chunk);
         }
         result
@@ -184,10 +194,13 @@ impl ChunkBody {
                 let offset = u64::from(index) * u64::from(CHUNK_SIZE);
                 self.chunks.miss();
                 let chunks = Arc::clone(&self.chunks);
-                let source = ChunkSource::new(Arc::clone(&self.locations), offset, chunks);
+                let locations = Arc::clone(&self.locations);
+                let source = ChunkSource::new(Arc::clone(&self.app), locations, offset);
                 let cache = Arc::clone(&self.app.cache);
                 Chunk::Fetching(Box::pin(async move {
-                    cache.chunk(name, len, Arc::new(source)).await
+                    let found = cache.chunk(name, len, Arc::new(source)).await;
+                    chunks.because(found.as_ref().ok().map(|found| found.cause));
+                    found
                 }))
             }
         }
@@ -210,26 +223,49 @@ impl ChunkBody {
     fn fail(&mut self, error: &Error) {
         self.failed = true;
         self.queue.clear();
+        let (image, offset) = (self.locations.image(), self.range.start);
+        let said = &self.app.data.said;
         if self.begun {
             self.app.data.counters.downloads_broken.add(1);
+            if said.first(image, "broken off") {
+                tracing::error!(image.id = %image, offset, %error, "download broken off");
+            }
+        } else if said.first(image, "not begun") {
+            tracing::error!(
+                image.id = %image,
+                offset,
+                %error,
+                "download refused: its first chunk cannot be had"
+            );
         }
-        tracing::error!(
-            image.id = %self.image,
-            offset = self.range.start,
-            %error,
-            "download broken off"
-        );
     }
 }
 
-/// Moves a chunk on; a failed one stays failed until it is replaced.
-fn poll_chunk(chunk: &mut Chunk, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+/// Moves a chunk on that is not needed yet. What came outside the pool is let go again: until its turn
+/// comes it would only take memory that others need for what is due.
+fn poll_ahead(chunk: &mut Chunk, cx: &mut Context<'_>, cramped: &mut bool) {
+    let mut outside = false;
+    drop(poll_chunk(chunk, cx, &mut outside));
+    if outside {
+        *chunk = Chunk::Failed;
+        *cramped = true;
+    }
+}
+
+/// Moves a chunk on; a failed one stays failed until it is replaced. One that has come now says
+/// whether the pool had no slot for it.
+fn poll_chunk(
+    chunk: &mut Chunk,
+    cx: &mut Context<'_>,
+    outside: &mut bool,
+) -> Poll<Result<(), Error>> {
     let Chunk::Fetching(fetch) = chunk else {
         return Poll::Ready(Ok(()));
     };
     fetch.as_mut().poll(cx).map(|result| match result {
-        Ok(bytes) => {
-            *chunk = Chunk::Ready(bytes);
+        Ok(found) => {
+            *outside = !found.pooled;
+            *chunk = Chunk::Ready(found.bytes);
             Ok(())
         }
         Err(error) => {

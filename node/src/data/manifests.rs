@@ -32,7 +32,7 @@ pub enum ManifestError {
     /// The record and the body disagree.
     #[error("the manifest does not describe the image")]
     Mismatch,
-    /// Its body is not what its name says.
+    /// Its body is not what its name says, or is nothing that can be read.
     #[error("the manifest of the image is damaged")]
     Damaged,
     /// It cannot be computed from the data again: no store gives data that agrees with the record.
@@ -98,8 +98,8 @@ impl ManifestCache {
         reference: &ManifestRef,
         bodies: &Arc<Manifests>,
     ) -> Result<Arc<Known>, ManifestError> {
-        if let Some(known) = self.inner.lock().get(&reference.name) {
-            return check(known, reference);
+        if let Some(known) = self.in_memory(reference) {
+            return known;
         }
         let name = ManifestName(reference.name);
         let bodies = Arc::clone(bodies);
@@ -108,6 +108,15 @@ impl ManifestCache {
             .map_err(|error| ManifestError::Task(error.to_string()))??
             .ok_or(ManifestError::Missing)?;
         check(self.insert(name, manifest), reference)
+    }
+
+    /// The manifest of the image if it is in memory.
+    pub(super) fn in_memory(
+        &self,
+        reference: &ManifestRef,
+    ) -> Option<Result<Arc<Known>, ManifestError>> {
+        let known = self.inner.lock().get(&reference.name)?;
+        Some(check(known, reference))
     }
 
     /// Keeps a manifest that was just made or read.

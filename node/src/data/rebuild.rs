@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use futures_util::StreamExt;
 use glimpse_cache::{Manifest, ManifestName};
-use glimpse_registry::image::{Image, ManifestRef};
+use glimpse_registry::image::{Image, ImageId, ManifestRef};
 use glimpse_store::Store;
 use parking_lot::Mutex;
 use tokio::{
@@ -25,12 +25,19 @@ use super::{
 };
 use crate::{app::App, config::CacheConfig};
 
+/// How often a long pass says how far it is.
+const SAY_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+
 type Outcome = Option<Result<Arc<Known>, ManifestError>>;
+
+/// What a pass makes, and from whose data: equal images share a manifest, and one of them may have
+/// lost its object.
+type Key = ([u8; 32], ImageId);
 
 /// Passes over data that run, wait, or failed lately.
 pub(super) struct Rebuilds {
     permits: Semaphore,
-    table: Mutex<HashMap<[u8; 32], Rebuild>>,
+    table: Mutex<HashMap<Key, Rebuild>>,
 }
 
 struct Rebuild {
@@ -59,9 +66,10 @@ impl Rebuilds {
             manifest_rebuild_pause: pause,
             ..
         } = app.config.cache;
+        let key = (reference.name, image.id);
         let mut table = self.table.lock();
         let rests = |failed: Instant| failed.elapsed() < pause;
-        if let Some(rebuild) = table.get(&reference.name)
+        if let Some(rebuild) = table.get(&key)
             && rebuild.failed.is_none_or(rests)
         {
             return Ok(rebuild.outcome.clone());
@@ -79,14 +87,11 @@ impl Rebuilds {
             outcome: outcome.clone(),
             failed: None,
         };
-        table.insert(reference.name, rebuild);
+        table.insert(key, rebuild);
         let (app, image) = (Arc::clone(app), Arc::clone(image));
         tokio::spawn(async move {
             // Ended as a failure even if the pass panics.
-            let done = Done {
-                app: &app,
-                name: reference.name,
-            };
+            let done = Done { app: &app, key };
             let result = rebuild_from_data(&app, &image, reference).await;
             if result.is_ok() {
                 done.forget();
@@ -100,20 +105,20 @@ impl Rebuilds {
 /// Marks a pass as failed when dropped.
 struct Done<'a> {
     app: &'a App,
-    name: [u8; 32],
+    key: Key,
 }
 
 impl Done<'_> {
     fn forget(&self) {
         let rebuilds = &self.app.data.manifests.rebuilds;
-        rebuilds.table.lock().remove(&self.name);
+        rebuilds.table.lock().remove(&self.key);
     }
 }
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
         let rebuilds = &self.app.data.manifests.rebuilds;
-        if let Some(rebuild) = rebuilds.table.lock().get_mut(&self.name) {
+        if let Some(rebuild) = rebuilds.table.lock().get_mut(&self.key) {
             rebuild.failed = Some(Instant::now());
         }
     }
@@ -147,6 +152,10 @@ async fn rebuild_from_data(
 ) -> Result<Arc<Known>, ManifestError> {
     let manifests = &app.data.manifests;
     let permit = manifests.rebuilds.permits.acquire().await;
+    // An image with equal data may have been first.
+    if let Some(known) = manifests.in_memory(&reference) {
+        return known;
+    }
     tracing::warn!(
         image.id = %image.id,
         bytes = reference.length,
@@ -165,7 +174,13 @@ async fn rebuild_from_data(
             },
             Err(failure) => failure,
         };
-        tracing::error!(image.id = %image.id, store = store_name, failure, "no manifest from this location");
+        tracing::error!(
+            image.id = %image.id,
+            store = store_name,
+            location = url,
+            failure,
+            "no manifest from this location"
+        );
     }
     Err(ManifestError::Lost)
 }
@@ -184,8 +199,14 @@ async fn read_whole(
     let hashers = Hashers::start(algorithm(image)).map_err(|e| e.to_string())?;
     if length > 0 {
         let mut stream = store.get(url, 0..length).await.map_err(|e| e.to_string())?;
+        let (mut done, mut said) = (0, Instant::now());
         while let Some(bytes) = stream.next().await {
             let bytes = bytes.map_err(|e| e.to_string())?;
+            done += bytes.len() as u64;
+            if said.elapsed() >= SAY_EVERY {
+                tracing::info!(image.id = %image.id, done, of = length, "computing the manifest");
+                said = Instant::now();
+            }
             hashers.update(&bytes).await.map_err(|e| e.to_string())?;
         }
     }

@@ -8,15 +8,15 @@ use std::sync::{
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use glimpse_cache::Source;
-use glimpse_registry::image::Image;
+use glimpse_cache::{Damage, Source};
+use glimpse_registry::image::{Image, ImageId};
 use glimpse_store::{Store, StoreError};
 
-use super::download::ChunkUse;
-use crate::app::Stores;
+use crate::app::{App, Stores};
 
 /// The locations of one image in the order in which they are asked.
 pub struct Locations {
+    image: ImageId,
     list: Vec<(String, Arc<dyn Store>, String)>,
 }
 
@@ -46,7 +46,15 @@ impl Locations {
                 )
             })
             .collect();
-        Self { list }
+        Self {
+            image: image.id,
+            list,
+        }
+    }
+
+    /// The image.
+    pub fn image(&self) -> ImageId {
+        self.image
     }
 
     /// Each one: the store's name, the store, the URL.
@@ -64,9 +72,9 @@ impl Locations {
 
 /// One chunk at its offset.
 pub struct ChunkSource {
+    app: Arc<App>,
     locations: Arc<Locations>,
     offset: u64,
-    chunks: Arc<ChunkUse>,
     /// Where the next read begins: past the one that answered last, since a second read of the same
     /// chunk means that its bytes were refused.
     next: AtomicUsize,
@@ -74,19 +82,22 @@ pub struct ChunkSource {
 
 impl ChunkSource {
     /// The chunk that begins at `offset`.
-    pub fn new(locations: Arc<Locations>, offset: u64, chunks: Arc<ChunkUse>) -> Self {
+    pub fn new(app: Arc<App>, locations: Arc<Locations>, offset: u64) -> Self {
         Self {
+            app,
             locations,
             offset,
-            chunks,
             next: AtomicUsize::new(0),
         }
+    }
+
+    fn to_say(&self, what: &'static str) -> bool {
+        self.app.data.said.first(self.locations.image, what)
     }
 }
 
 impl Source for ChunkSource {
     async fn read(&self, len: u32) -> Result<Vec<Bytes>, String> {
-        self.chunks.fill();
         let list = &self.locations.list;
         let first = self.next.load(Ordering::Relaxed);
         let mut failure = "no configured store holds the image".to_owned();
@@ -101,12 +112,47 @@ impl Source for ChunkSource {
                     return Ok(bytes);
                 }
                 Err(error) => {
-                    tracing::warn!(store = name, offset = self.offset, %error, "reading a chunk failed");
+                    if self.to_say("reading failed") {
+                        tracing::warn!(
+                            image.id = %self.locations.image,
+                            offset = self.offset,
+                            store = name,
+                            location = url,
+                            %error,
+                            "reading a chunk failed"
+                        );
+                    }
                     failure = format!("store {name}: {error}");
                 }
             }
         }
         Err(failure)
+    }
+
+    fn damaged(&self, damage: Damage) {
+        let image = self.locations.image;
+        match damage {
+            Damage::Slot { segment, slot } if self.to_say("damaged slot") => tracing::warn!(
+                image.id = %image,
+                offset = self.offset,
+                segment,
+                slot,
+                "a cached chunk was damaged on disk; it is filled again"
+            ),
+            Damage::Source if self.to_say("damaged source") => {
+                let list = &self.locations.list;
+                let last = self.next.load(Ordering::Relaxed).wrapping_sub(1);
+                let from = list.get(last.checked_rem(list.len()).unwrap_or(0));
+                tracing::error!(
+                    image.id = %image,
+                    offset = self.offset,
+                    store = from.map(|(name, _, _)| name),
+                    location = from.map(|(_, _, url)| url),
+                    "a store gave damaged data"
+                );
+            }
+            Damage::Slot { .. } | Damage::Source => {}
+        }
     }
 }
 

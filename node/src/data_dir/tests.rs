@@ -73,18 +73,94 @@ fn a_second_start_is_refused_with_the_holders_pid() {
 }
 
 #[test]
-fn an_unknown_format_version_is_refused_and_nothing_is_touched() {
+fn an_unknown_format_version_is_refused_by_name_and_nothing_is_touched() {
+    let known = super::formats().into_keys();
+    for name in known.chain(["version".to_owned(), "edges".to_owned()]) {
+        let temp = tempfile::tempdir().unwrap();
+        drop(DataDir::open(temp.path(), NOW).unwrap());
+        let path = temp.path().join("FORMAT");
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = text.lines().map(|line| match line.split_once(" = ") {
+            Some((key, _)) if key == name => format!("{name} = 99\n"),
+            _ => format!("{line}\n"),
+        });
+        let mut changed: String = lines.collect();
+        if name == "edges" {
+            changed.push_str("edges = 99\n");
+        }
+        assert_ne!(changed, text, "{name} is not in FORMAT");
+        fs::write(&path, changed).unwrap();
+        let what = if name == "version" { "layout" } else { &name };
+        let told = format!("format version 99 of {what} (this program knows ");
+        let before = picture(temp.path());
+        let error = DataDir::open(temp.path(), NOW).unwrap_err();
+        assert!(matches!(error, DataDirError::Format { .. }), "{error}");
+        assert!(error.to_string().contains(&told), "{error}");
+        assert_eq!(picture(temp.path()), before);
+    }
+}
+
+#[test]
+fn a_directory_of_another_user_is_refused_and_nothing_is_touched() {
     let temp = tempfile::tempdir().unwrap();
     drop(DataDir::open(temp.path(), NOW).unwrap());
-    fs::write(
-        temp.path().join("FORMAT"),
-        "version = 2\nof_a_later_form = [1]\n",
-    )
-    .unwrap();
+    let path = temp.path().join("FORMAT");
+    let ours = rustix::process::geteuid().as_raw();
+    if std::os::unix::fs::chown(&path, Some(ours + 4711), None).is_err() {
+        // Only root can give files away.
+        return;
+    }
     let before = picture(temp.path());
     let error = DataDir::open(temp.path(), NOW).unwrap_err();
-    assert!(matches!(error, DataDirError::Format { found: 2, .. }));
+    let told = format!(
+        "belongs to uid {}, and this process runs as uid {ours}",
+        ours + 4711
+    );
+    assert!(error.to_string().contains(&told), "{error}");
     assert_eq!(picture(temp.path()), before);
+}
+
+#[test]
+fn a_lock_that_is_a_link_or_no_file_is_refused_and_nothing_is_written_through_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let root = temp.path().join("data");
+    drop(DataDir::open(&root, NOW).unwrap());
+    let (lock, victim) = (root.join("LOCK"), temp.path().join("victim"));
+    fs::write(&victim, "precious").unwrap();
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink(&victim, &lock).unwrap();
+    let error = DataDir::open(&root, NOW).unwrap_err();
+    assert!(
+        matches!(error, DataDirError::Io { ref path, .. } if *path == lock),
+        "{error}"
+    );
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    fs::remove_file(&lock).unwrap();
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        &lock,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+    )
+    .unwrap();
+    let error = DataDir::open(&root, NOW).unwrap_err();
+    assert!(error.to_string().ends_with("not a regular file"), "{error}");
+}
+
+#[test]
+fn a_registry_that_was_begun_is_known_by_its_mark_the_stores_or_a_manifest() {
+    let temp = tempfile::tempdir().unwrap();
+    let opened = || DataDir::open(temp.path(), NOW).unwrap();
+    assert!(!opened().has_registry());
+    let shelf = temp.path().join("manifests/00");
+    fs::create_dir(&shelf).unwrap();
+    assert!(opened().has_registry());
+    fs::remove_dir(&shelf).unwrap();
+    assert!(!opened().has_registry());
+    opened().keep_store_roots(&BTreeMap::new()).unwrap();
+    assert!(opened().has_registry());
+    fs::remove_file(temp.path().join("STORES")).unwrap();
+    opened().keep_registry().unwrap();
+    assert!(opened().has_registry());
 }
 
 #[test]
@@ -94,7 +170,9 @@ fn a_damaged_format_file_is_refused_and_nothing_is_touched() {
         "version = \"x\"",
         "version = 1\n",
         "\u{0}\u{0}",
-        "version = 1\ncluster_id = \"c\"\nraft_id = 0\ncreated_at = 1\n",
+        "version = 1\ncluster_id = \"c\"\nraft_id = 0\ncreated_at = 1\n[formats]\n",
+        "version = 1\ncluster_id = \"c\"\nraft_id = 1\ncreated_at = 1\n",
+        "version = 1\ncluster_id = \"c\"\nraft_id = 1\ncreated_at = 1\n[formats]\nlog = 1\n",
     ] {
         let temp = tempfile::tempdir().unwrap();
         fs::write(temp.path().join("FORMAT"), text).unwrap();

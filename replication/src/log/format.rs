@@ -32,12 +32,14 @@
 //! nothing is touched. Otherwise the bad frame is a write that a power cut tore, nobody was ever
 //! told of it, and it is cut: overwritten with zeros.
 
+use std::{fs, io, os::unix::fs::FileExt as _, path::Path};
+
 /// Frames begin at multiples of this: the unit that a disk writes whole or not at all.
 pub(crate) const SECTOR: usize = 512;
 /// Bytes of a frame header.
 pub(crate) const HEADER: usize = 40;
-/// The version this program writes, and the only one it reads.
-pub(crate) const VERSION: u32 = 1;
+/// The version of the log that this program writes, and the only one it reads.
+pub const LOG_FORMAT: u32 = 1;
 /// What every frame begins with.
 pub(crate) const MAGIC: [u8; 4] = *b"GLOG";
 
@@ -111,7 +113,7 @@ pub(crate) fn seal(buffer: &mut Vec<u8>, log: u64, sequence: u64) -> bool {
         return false;
     };
     let header = Header {
-        version: VERSION,
+        version: LOG_FORMAT,
         log,
         sequence,
         length,
@@ -136,4 +138,34 @@ pub(crate) fn segment_number(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".log")?;
     let number = u64::from_str_radix(digits, 16).ok()?;
     (segment_name(number) == name).then_some(number)
+}
+
+/// What the segments in `dir` say of their format: of several the one that is not [`LOG_FORMAT`],
+/// `None` if none says anything. Reads their first headers only, and writes nothing.
+pub fn found_format(dir: &Path) -> io::Result<Option<u32>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    let mut found = None;
+    for entry in entries {
+        let entry = entry?;
+        if entry
+            .file_name()
+            .to_str()
+            .and_then(segment_number)
+            .is_none()
+        {
+            continue;
+        }
+        let mut header = [0; HEADER];
+        let read = fs::File::open(entry.path()).and_then(|f| f.read_exact_at(&mut header, 0));
+        // What cannot be read is for the log to judge.
+        if let (Ok(()), Some(header)) = (read, Header::decode(&header))
+            && (found.is_none() || header.version != LOG_FORMAT)
+        {
+            found = Some(header.version);
+        }
+    }
+    Ok(found)
 }

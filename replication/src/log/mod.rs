@@ -28,6 +28,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
+pub use self::format::{LOG_FORMAT, found_format};
 pub(crate) use self::{open::Options, storage::SnapshotSlot};
 
 /// An open log.

@@ -62,7 +62,7 @@ impl Log {
         Ok(log)
     }
 
-    /// Cuts the torn tail and removes a segment that was never begun, durably, before any write.
+    /// Cuts a torn tail and removes a segment that was never begun, durably, before any write.
     fn repair(
         disk: Arc<dyn Disk>,
         options: &Options<'_>,
@@ -76,19 +76,17 @@ impl Log {
         }
         remove_spare(disk.as_ref())?;
         let file = disk.open(&format::segment_name(current.number), false)?;
-        let mut torn = false;
-        scan::walk(file.as_ref(), scanned.end, |at, chunk| {
-            if chunk.iter().any(|byte| *byte != 0) {
-                torn = true;
+        if scanned.torn {
+            scan::walk(file.as_ref(), scanned.end, |at, chunk| {
                 file.write_at(at, &vec![0; chunk.len()])?;
-            }
-            Ok(true)
-        })?;
+                Ok(true)
+            })?;
+        }
         let capacity = file.len()?.max(options.segment_bytes);
         file.allocate(capacity)?;
         file.sync_data()?;
         disk.sync_dir()?;
-        if torn {
+        if scanned.torn {
             tracing::warn!(
                 segment = format::segment_name(current.number),
                 offset = scanned.end,

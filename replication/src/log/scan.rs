@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::{
-    format::{HEADER, Header, SECTOR, VERSION, segment_name, segment_number},
+    format::{HEADER, Header, LOG_FORMAT, SECTOR, segment_name, segment_number},
     record::{Record, Records},
     state::State,
 };
@@ -14,7 +14,7 @@ use crate::{
     disk::{Disk, File},
 };
 
-/// Read at a time when looking for what stands behind a bad frame.
+/// Read at a time.
 const CHUNK: usize = 1 << 20;
 
 /// The sequence number of a log's first frame.
@@ -41,6 +41,8 @@ pub(crate) struct Scanned {
     pub(crate) segments: Vec<Segment>,
     /// Where the last one's next frame belongs.
     pub(crate) end: u64,
+    /// Whether anything but zeros stands there.
+    pub(crate) torn: bool,
     /// A segment that was being begun when the power went; holds nothing.
     pub(crate) stillborn: Option<u64>,
 }
@@ -69,42 +71,76 @@ enum Found {
     Bad,
 }
 
-fn read_frame(file: &dyn File, len: u64, at: u64) -> io::Result<Found> {
-    let left = len.saturating_sub(at);
-    if left < HEADER as u64 {
-        return Ok(Found::Bad);
+/// A segment as it is read from its beginning to its end: a piece at a time, since most frames are
+/// small.
+struct Pieces<'a> {
+    file: &'a dyn File,
+    len: u64,
+    /// Where the piece stands.
+    at: u64,
+    piece: Vec<u8>,
+}
+
+impl<'a> Pieces<'a> {
+    fn of(file: &'a dyn File) -> io::Result<Self> {
+        Ok(Self {
+            file,
+            len: file.len()?,
+            at: 0,
+            piece: Vec::new(),
+        })
     }
-    // Most frames are small: the header and, at a venture, the first sectors in one read.
-    let mut head = [0; SECTOR];
-    let head_len = usize::try_from(left).unwrap_or(SECTOR).min(SECTOR);
-    let head = &mut head[..head_len];
-    file.read_at(at, head)?;
-    let Some(header) = Header::decode(head) else {
+
+    /// Bytes from `at` to the file's end.
+    fn left(&self, at: u64) -> u64 {
+        self.len.saturating_sub(at)
+    }
+
+    /// `size` bytes from `at` on; fewer only at the file's end.
+    fn bytes(&mut self, at: u64, size: usize) -> io::Result<&[u8]> {
+        let left = usize::try_from(self.left(at)).unwrap_or(usize::MAX);
+        let size = size.min(left);
+        let held = at
+            .checked_sub(self.at)
+            .and_then(|from| usize::try_from(from).ok())
+            .filter(|from| from.saturating_add(size) <= self.piece.len());
+        let from = match held {
+            Some(from) => from,
+            None => {
+                self.piece.resize(size.max(CHUNK.min(left)), 0);
+                self.at = at;
+                self.file.read_at(at, &mut self.piece)?;
+                0
+            }
+        };
+        Ok(&self.piece[from..from + size])
+    }
+}
+
+fn read_frame(pieces: &mut Pieces<'_>, at: u64) -> io::Result<Found> {
+    let Some(header) = Header::decode(pieces.bytes(at, HEADER)?) else {
         return Ok(Found::Bad);
     };
-    if header.version != VERSION {
+    if header.version != LOG_FORMAT {
         return Ok(Found::Unknown(header.version));
     }
+    let at = at + HEADER as u64;
     let Ok(length) = usize::try_from(header.length) else {
         return Ok(Found::Bad);
     };
-    if length as u64 > left - HEADER as u64 {
+    if length as u64 > pieces.left(at) {
         return Ok(Found::Bad);
     }
-    let mut payload = vec![0; length];
-    let first = length.min(head.len() - HEADER);
-    payload[..first].copy_from_slice(&head[HEADER..HEADER + first]);
-    if length > first {
-        file.read_at(at + (HEADER + first) as u64, &mut payload[first..])?;
-    }
-    if crc32fast::hash(&payload) != header.payload_crc {
+    let payload = pieces.bytes(at, length)?;
+    if crc32fast::hash(payload) != header.payload_crc {
         return Ok(Found::Bad);
     }
-    Ok(Found::Frame(header, Bytes::from(payload)))
+    // A copy, so that what is kept of a frame does not keep a whole piece.
+    Ok(Found::Frame(header, Bytes::copy_from_slice(payload)))
 }
 
-/// Calls `visit` with pieces of the file from `from` on, each a multiple of a sector long (but for
-/// the file's end), until it says stop.
+/// Calls `visit` with pieces of the file from `from` on that are not all zeros, each a multiple of a
+/// sector long (but for the file's end), until it says stop.
 pub(crate) fn walk(
     file: &dyn File,
     from: u64,
@@ -117,7 +153,9 @@ pub(crate) fn walk(
         let size = usize::try_from(len - at).unwrap_or(CHUNK).min(CHUNK);
         chunk.resize(size, 0);
         file.read_at(at, &mut chunk)?;
-        if !visit(at, &chunk)? {
+        // Most of a segment is. Without a way out the loop looks at many bytes at once.
+        let is_zero = chunk.iter().fold(0, |any, byte| any | byte) == 0;
+        if !is_zero && !visit(at, &chunk)? {
             break;
         }
         at += size as u64;
@@ -125,17 +163,32 @@ pub(crate) fn walk(
     Ok(())
 }
 
-/// Whether a header with a sequence number after `bad`'s stands at or behind `from`.
-fn has_later_frame(file: &dyn File, from: u64, log: Option<u64>, bad: u64) -> io::Result<bool> {
-    let mut found = false;
+/// What stands behind the last good frame of a segment.
+#[derive(PartialEq, Eq)]
+enum Behind {
+    /// Zeros.
+    Nothing,
+    /// Something, but no frame that came later: a write that never completed.
+    Torn,
+    /// A header with a sequence number after that of the frame that belongs there.
+    LaterFrame,
+}
+
+/// Looks what stands at or behind `from`, where frame `bad` belongs.
+fn look_behind(file: &dyn File, from: u64, log: Option<u64>, bad: u64) -> io::Result<Behind> {
+    let mut behind = Behind::Nothing;
     walk(file, from, |_, chunk| {
-        found = chunk
+        let later = chunk
             .chunks(SECTOR)
             .filter_map(Header::decode)
             .any(|header| log.is_none_or(|log| log == header.log) && header.sequence > bad);
-        Ok(!found)
+        behind = match later {
+            true => Behind::LaterFrame,
+            false => Behind::Torn,
+        };
+        Ok(!later)
     })?;
-    Ok(found)
+    Ok(behind)
 }
 
 /// Reads the log. `None` if there is none, or only the first beginning of one.
@@ -160,6 +213,7 @@ pub(crate) fn scan(disk: &dyn Disk) -> Result<Option<Scanned>, StartError> {
     let mut state = State::default();
     let mut segments: Vec<Segment> = Vec::new();
     let mut end = 0;
+    let mut torn = false;
     let mut stillborn = None;
     for &number in &numbers {
         let name = segment_name(number);
@@ -170,19 +224,19 @@ pub(crate) fn scan(disk: &dyn Disk) -> Result<Option<Scanned>, StartError> {
             )));
         }
         let file = disk.open(&name, false)?;
-        let len = file.len()?;
+        let mut pieces = Pieces::of(file.as_ref())?;
         let mut segment = Segment {
             number,
             last_index: 0,
         };
         let mut at = 0;
         loop {
-            let (header, payload) = match read_frame(file.as_ref(), len, at)? {
+            let (header, payload) = match read_frame(&mut pieces, at)? {
                 Found::Frame(header, payload) => (header, payload),
                 Found::Unknown(found) => {
                     return Err(StartError::Format {
                         found,
-                        known: VERSION,
+                        known: LOG_FORMAT,
                     });
                 }
                 Found::Bad => break,
@@ -216,7 +270,8 @@ pub(crate) fn scan(disk: &dyn Disk) -> Result<Option<Scanned>, StartError> {
         }
         // Nothing of this log may stand where the next frame belongs or behind it, unless the row
         // goes on in the next segment (whose first frame then has the next number).
-        if has_later_frame(file.as_ref(), at, log, sequence)? {
+        let behind = look_behind(file.as_ref(), at, log, sequence)?;
+        if behind == Behind::LaterFrame {
             return Err(damaged(format!(
                 "{name}: frame {sequence} at {at} is bad, but a later one follows"
             )));
@@ -226,6 +281,7 @@ pub(crate) fn scan(disk: &dyn Disk) -> Result<Option<Scanned>, StartError> {
         } else {
             segments.push(segment);
             end = at;
+            torn = behind == Behind::Torn;
         }
     }
     let Some(log) = log else {
@@ -246,6 +302,7 @@ pub(crate) fn scan(disk: &dyn Disk) -> Result<Option<Scanned>, StartError> {
         sequence,
         segments,
         end,
+        torn,
         stillborn,
     }))
 }

@@ -96,7 +96,14 @@ fn body(rig: &Rig) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_or_damaged_manifest_is_made_anew_from_the_data_once_for_all_readers() {
-    for damage in ["removed", "flipped", "cut", "emptied"] {
+    for damage in [
+        "removed",
+        "flipped",
+        "cut",
+        "emptied",
+        "a folder",
+        "a folder's place",
+    ] {
         let (rig, id, data, whole) = started().await;
         let path = body(&rig);
         let sound = std::fs::read(&path).unwrap();
@@ -108,7 +115,16 @@ async fn a_lost_or_damaged_manifest_is_made_anew_from_the_data_once_for_all_read
                 std::fs::write(&path, bad).unwrap();
             }
             "cut" => std::fs::write(&path, &sound[..sound.len() - 1]).unwrap(),
-            _ => std::fs::write(&path, "").unwrap(),
+            "emptied" => std::fs::write(&path, "").unwrap(),
+            "a folder" => {
+                std::fs::remove_file(&path).unwrap();
+                std::fs::create_dir(&path).unwrap();
+            }
+            _ => {
+                let shelf = path.parent().unwrap();
+                std::fs::remove_dir_all(shelf).unwrap();
+                std::fs::write(shelf, "").unwrap();
+            }
         }
         let reads: Vec<_> = (0..6).map(|_| rig.get(id, &[])).collect();
         for response in futures_util::future::join_all(reads).await {
@@ -117,8 +133,54 @@ async fn a_lost_or_damaged_manifest_is_made_anew_from_the_data_once_for_all_read
             assert!(bytes(response).await == data, "{damage}");
         }
         assert_eq!(*whole.lock(), 1, "{damage}");
-        assert_eq!(std::fs::read(&path).unwrap(), sound, "{damage}: not kept");
+        if !damage.starts_with("a folder") {
+            assert_eq!(std::fs::read(&path).unwrap(), sound, "{damage}: not kept");
+        }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_gets_no_slot_has_no_manifest_made() {
+    let (rig, id, data, whole) = started().await;
+    std::fs::remove_file(body(&rig)).unwrap();
+    let take = |_| rig.app.download_slots.take(Some("q")).unwrap();
+    let slots: Vec<_> = (0..8).map(take).collect();
+    assert_eq!(refused(rig.get(id, &[]).await).0, 503);
+    assert_eq!(*whole.lock(), 0);
+    drop(slots);
+    assert!(bytes(rig.get(id, &[]).await.unwrap()).await == data);
+    assert_eq!(*whole.lock(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_without_its_object_does_not_keep_equal_images_from_their_manifest() {
+    let rig = Rig::new();
+    let data = random(4, LENGTH);
+    let (lost, sound) = (rig.image().await, rig.image().await);
+    for id in [lost, sound] {
+        rig.put(id, data.clone()).await.unwrap();
+    }
+    let rig = rig.restart().await;
+    std::fs::remove_file(body(&rig)).unwrap();
+    std::fs::remove_file(rig.dir.path().join("images").join(lost.to_string())).unwrap();
+    for _ in 0..2 {
+        assert_eq!(refused(rig.get(lost, &[]).await).0, 503);
+    }
+    assert!(bytes(rig.get(sound, &[]).await.unwrap()).await == data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_refuses_the_manifest_is_told_like_one_that_refuses_the_data() {
+    let rig = Rig::new();
+    let id = rig.image().await;
+    let manifests = rig.dir.path().join("manifests");
+    std::fs::rename(&manifests, rig.dir.path().join("away")).unwrap();
+    let (status, text) = refused(rig.put(id, "data").await);
+    assert_eq!(status, 503, "{text}");
+    assert!(!text.contains(&*rig.dir.path().to_string_lossy()), "{text}");
+    std::fs::rename(rig.dir.path().join("away"), &manifests).unwrap();
+    rig.assert_untouched(id, "manifests were away").await;
+    assert_eq!(rig.put(id, "data").await.unwrap().status(), 204);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

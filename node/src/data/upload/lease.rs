@@ -25,12 +25,18 @@ use crate::{
 /// A lease is renewed at most so often, however short it is.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
 
+/// An upload of unknown size reserves ahead of what came, up to `limits.reserve_step`, but never more
+/// than this part of what the quota has left: uploads side by side shall all find room. No key: it
+/// only trades commands near the quota's end for room.
+const SHARE: u64 = 16;
+
 /// One upload's.
 pub(super) struct Lease {
     app: Arc<App>,
     pub(super) id: ImageId,
     pub(super) upload: UploadId,
     pub(super) quota: Option<u64>,
+    owner: Option<String>,
     /// Bytes reserved in all.
     pub(super) reserved: AtomicU64,
     /// One extension at a time: a renewal must not undo a growth.
@@ -44,10 +50,12 @@ impl Lease {
     pub(super) fn new(app: &Arc<App>, image: &Image, upload: UploadId, reserved: u64) -> Self {
         // Images without an owner count against nobody.
         let quota = app.config.limits.user_storage_quota;
+        let owner = image.attributes.owner.clone();
         Self {
             id: image.id,
             upload,
-            quota: quota.filter(|_| image.attributes.owner.is_some()),
+            quota: quota.filter(|_| owner.is_some()),
+            owner,
             reserved: AtomicU64::new(reserved),
             extending: Mutex::new(()),
             lost: CancellationToken::new(),
@@ -76,6 +84,15 @@ impl Lease {
                 return std::future::pending().await;
             }
         }
+    }
+
+    /// Bytes that the owner's quota has left.
+    fn left(&self) -> Result<u64, Broken> {
+        let (Some(quota), Some(owner)) = (self.quota, &self.owner) else {
+            return Ok(u64::MAX);
+        };
+        let (live, reserved) = self.app.registry.read_local().usage(owner)?;
+        Ok(quota.saturating_sub(live).saturating_sub(reserved))
     }
 
     /// Renews the lease now; whether it is ours still. A clock that jumped may have ended it.
@@ -111,16 +128,12 @@ impl Room for Lease {
             return Ok(());
         }
         let _one = self.extending.lock().await;
-        let step = self.app.config.limits.reserve_step.max(1);
-        let target = total.div_ceil(step).saturating_mul(step);
+        let ahead = self.left()? / SHARE;
+        let target = total.saturating_add(ahead.min(self.app.config.limits.reserve_step));
         match self.extend(target).await {
-            // A whole step does not fit; what is left may.
-            Err(Broken::Registry(RegistryError::Rejected(Rejection::StorageQuota {
-                used,
-                limit,
-                ..
-            }))) if limit.saturating_sub(used) >= total => {
-                self.extend(limit.saturating_sub(used)).await
+            // Others were faster; what is needed now may still fit.
+            Err(Broken::Registry(RegistryError::Rejected(Rejection::StorageQuota { .. }))) => {
+                self.extend(total).await
             }
             other => other,
         }

@@ -1,6 +1,9 @@
 //! What a power cut may leave is repaired; everything else is refused, and nothing is touched.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use proptest::prelude::*;
 use raft::Storage;
@@ -8,7 +11,7 @@ use raft::Storage;
 use super::{SEGMENT, append, entry, hard, open, open_at};
 use crate::{
     StartError,
-    log::{Log, format, record::Record},
+    log::{Log, Options, format, record::Record},
     testing::SimDisk,
 };
 
@@ -245,6 +248,75 @@ fn a_command_that_looks_like_a_frame_does_not_make_a_torn_tail_damage() {
     image.get_mut(&segment).unwrap()[offset] ^= 1;
     let log = try_open(&image).unwrap();
     assert_eq!(log.last_index().unwrap(), 1);
+}
+
+/// Room for several of the pieces that a segment is read in.
+fn open_large(disk: &SimDisk) -> Result<Log, StartError> {
+    let options = Options {
+        segment_bytes: 8 << 20,
+        applied: 1,
+        voters: &[1],
+        id: 1,
+    };
+    Log::open(Arc::new(disk.clone()), &options)
+}
+
+#[test]
+fn frames_are_read_back_however_they_lie_in_the_pieces_read() {
+    const PIECE: usize = 1 << 20;
+    let disk = SimDisk::default();
+    let mut log = open_large(&disk).unwrap();
+    let sizes = [
+        PIECE - 1200,
+        3,
+        700,
+        PIECE,
+        2 * PIECE + 9,
+        1,
+        PIECE - 40,
+        0,
+        5,
+    ];
+    let entries: Vec<_> = (2..)
+        .zip(sizes)
+        .map(|(i, size)| entry(i, 1, size))
+        .collect();
+    for entry in &entries {
+        append(&mut log, [entry.clone()]);
+    }
+    drop(log);
+    let log = open_large(&disk).unwrap();
+    let last = log.last_index().unwrap();
+    let context = raft::GetEntriesContext::empty(false);
+    assert_eq!(log.entries(2, last + 1, None, context).unwrap(), entries);
+}
+
+#[test]
+fn what_stands_megabytes_behind_the_end_is_cut_or_refused_all_the_same() {
+    const FAR: usize = 5 << 19;
+    let disk = SimDisk::default();
+    let mut log = open_large(&disk).unwrap();
+    append(&mut log, [entry(2, 1, 400)]);
+    drop(log);
+    let image = disk.image();
+    let segment = name(&image, 0);
+    let before = frames(&image[&segment]);
+    let end = before.last().unwrap().next_multiple_of(format::SECTOR) + FAR;
+
+    let mut torn = image.clone();
+    torn.get_mut(&segment).unwrap()[end + 9..end + 90].fill(0xAB);
+    let disk = SimDisk::from_image(torn);
+    drop(open_large(&disk).unwrap());
+    let after = &disk.image()[&segment];
+    assert!(frames(after).len() > before.len());
+    assert!(after[end..].iter().all(|byte| *byte == 0));
+
+    let mut damaged = image;
+    let later = frame(b"", 1 << 40);
+    damaged.get_mut(&segment).unwrap()[end..end + later.len()].copy_from_slice(&later);
+    let disk = SimDisk::from_image(damaged.clone());
+    assert!(matches!(open_large(&disk), Err(StartError::Damaged(_))));
+    assert_eq!(disk.image(), damaged);
 }
 
 /// A valid frame around any payload.
