@@ -27,40 +27,60 @@ use crate::{
 pub(crate) struct Glimpse {
     pub(crate) process: Process,
     pub(crate) api: Api,
+    settings: &'static str,
 }
 
 impl Glimpse {
     /// Starts the release binary on `data`, with every setting at its default but the addresses.
     pub(crate) fn start(options: &Options, data: &Path) -> Result<Self> {
+        Self::start_with(options, data, "")
+    }
+
+    /// The same with more settings, as lines of the configuration.
+    pub(crate) fn start_with(
+        options: &Options,
+        data: &Path,
+        settings: &'static str,
+    ) -> Result<Self> {
         let port = process::free_port()?;
         let mut glimpse = Self {
-            process: spawn(options, data, port)?,
+            process: spawn(options, data, port, settings)?,
             api: Api { port },
+            settings,
         };
         glimpse.process.wait_port(port, Duration::from_secs(60))?;
         glimpse.api.get("/v2/images?limit=1")?;
         Ok(glimpse)
     }
 
-    /// Kills it, starts it again, and returns the seconds to the first correct answer.
-    pub(crate) fn restart(&mut self, options: &Options, data: &Path, path: &str) -> Result<f64> {
+    /// Kills it, starts it again, and returns the seconds to the first correct answer: that `path`
+    /// holds what is `expected`.
+    pub(crate) fn restart(
+        &mut self,
+        options: &Options,
+        data: &Path,
+        path: &str,
+        expected: &[u8],
+    ) -> Result<f64> {
         self.process.kill();
         let begin = std::time::Instant::now();
-        self.process = spawn(options, data, self.api.port)?;
+        self.process = spawn(options, data, self.api.port, self.settings)?;
         self.process
             .wait_port(self.api.port, Duration::from_secs(120))?;
-        self.api.get_bytes(path)?;
-        Ok(begin.elapsed().as_secs_f64())
+        let answer = self.api.get_bytes(path)?;
+        let took = begin.elapsed().as_secs_f64();
+        anyhow::ensure!(answer == expected, "other bytes came back");
+        Ok(took)
     }
 }
 
-fn spawn(options: &Options, data: &Path, port: u16) -> Result<Process> {
+fn spawn(options: &Options, data: &Path, port: u16, settings: &str) -> Result<Process> {
     std::fs::create_dir_all(data)?;
     let config = data.with_extension("toml");
     std::fs::write(
         &config,
         format!(
-            "[node]\ndata_dir = {data:?}\n[api]\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:{}\"\n",
+            "[node]\ndata_dir = {data:?}\n[api]\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:{}\"\n{settings}",
             process::free_port()?
         ),
     )?;
@@ -78,7 +98,12 @@ fn spawn(options: &Options, data: &Path, port: u16) -> Result<Process> {
 /// A data directory with `count` images, made through the registry itself (the same log and
 /// tables as a running node writes); kept for later runs.
 pub(crate) fn filled(options: &Options, count: usize) -> Result<PathBuf> {
-    let data = options.dir.join(format!("glimpse-{count}"));
+    filled_as(options, "glimpse", count)
+}
+
+/// The same under a name of its own, for a row that changes it.
+pub(crate) fn filled_as(options: &Options, name: &str, count: usize) -> Result<PathBuf> {
+    let data = options.dir.join(format!("{name}-{count}"));
     let done = data.with_extension("filled");
     if done.exists() {
         return Ok(data);
@@ -115,7 +140,7 @@ async fn fill(data: &Path, count: usize) -> Result<()> {
         checkpoint_interval: Duration::from_secs(60),
         keep_entries: 0,
         keep_bytes: 0,
-        segment_bytes: 64 << 20,
+        segment_bytes: 16 << 20,
     };
     let config = glimpse_registry::Config {
         dir: data.registry(),

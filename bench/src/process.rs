@@ -46,7 +46,8 @@ impl Process {
             if let Some(status) = self.child.try_wait()? {
                 bail!("it ended before it listened on port {port}: {status}");
             }
-            std::thread::sleep(Duration::from_millis(5));
+            // Short: it is an error of what is measured.
+            std::thread::sleep(Duration::from_micros(200));
         }
         bail!("port {port} did not open within {deadline:?}")
     }

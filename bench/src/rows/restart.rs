@@ -1,9 +1,23 @@
-//! `restart`: kill -9, then the time to the first correct answer, against opening the same tables
-//! after kill -9 without quick repair.
+//! `restart`: kill -9, then the time to the first correct answer, a download whose chunk is in the
+//! pool and was not verified yet; against opening the same tables after kill -9 without quick
+//! repair.
+//!
+//! Both sides find their files in the page cache, as after a kill (not after a power cut): ours has
+//! written them a moment ago, and the peer's tables are copied a moment before.
 
-use std::{path::Path, process::Command, time::Instant};
+use std::{
+    fs::OpenOptions,
+    path::Path,
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
+use glimpse_cache::{Cache, ChunkName, Source};
+use glimpse_node::{clock::SystemClock, data_dir::DataDir};
+use glimpse_replication::Clock as _;
 use redb::{Database, Durability, TableDefinition};
 
 use crate::{
@@ -16,28 +30,43 @@ use crate::{
 const WITH_DATA: usize = 10_240;
 const CHUNK: usize = 1 << 20;
 
+/// Entries of the pool's index, those of the images among them. The others are small chunks in
+/// sparse segments, so that they do not take the 100 GiB that they stand for.
+const POOL: u64 = 100_000;
+const SMALL: usize = 64;
+/// Of the pool's segments: their number and the bytes of each.
+const SEGMENTS: u64 = 400;
+const SEGMENT_BYTES: u64 = 256 << 20;
+/// A pool that has room for it all; the rest is default.
+const SETTINGS: &str = "[cache]\nsize = \"100GiB\"\n";
+
 const TABLE: TableDefinition<'_, u64, u64> = TableDefinition::new("bench");
 
 pub(super) fn run(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
     if !options.wants("restart") {
         return Ok(());
     }
-    let data = glimpse::filled(options, options.many())?;
-    let mut node = Glimpse::start(options, &data)?;
+    let data = glimpse::filled_as(options, "restart", options.many())?;
+    let mut node = Glimpse::start_with(options, &data, SETTINGS)?;
     with_data(options, &node, &data.with_extension("data"))?;
+    node.process.stop();
+    let entries = if options.quick { POOL / 10 } else { POOL };
+    fill_pool(&data, entries)?;
+    node = Glimpse::start_with(options, &data, SETTINGS)?;
     let page = node.api.get("/v2/images?limit=1&status=active")?;
     let path = format!(
         "/v2/images/{}/file",
         page["images"][0]["id"].as_str().context("no image")?
     );
+    let expected = node.api.get_bytes(&path)?;
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     let copy = options.dir.join("tables-without-quick-repair.redb");
     for _ in 0..options.rounds {
         node.api.create("before the crash")?;
-        ours.push(node.restart(options, &data, &path)?);
+        ours.push(node.restart(options, &data, &path, &expected)?);
         node.process.stop();
         std::fs::copy(data.join("registry/tables.redb"), &copy)?;
-        node = Glimpse::start(options, &data)?;
+        node = Glimpse::start_with(options, &data, SETTINGS)?;
         crash_without_quick_repair(&copy)?;
         let begin = Instant::now();
         drop(Database::open(&copy)?);
@@ -47,7 +76,7 @@ pub(super) fn run(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
     rows.push(Row::new(
         "restart",
         format!(
-            "kill -9 with {} images to the first answer, plain redb open",
+            "kill -9 with {} images and {entries} chunks to the first answer, plain redb open",
             options.many()
         ),
         "s",
@@ -82,6 +111,53 @@ fn with_data(options: &Options, node: &Glimpse, done: &Path) -> Result<()> {
     }
     std::fs::write(done, b"")?;
     Ok(())
+}
+
+/// Fills the pool of a stopped node up to so many entries, through the cache itself.
+#[tokio::main(flavor = "current_thread")]
+async fn fill_pool(data: &Path, entries: u64) -> Result<()> {
+    let data = DataDir::open(data, SystemClock::default().wall())?;
+    // A segment that is there in its length is used as it is; a missing one would be reserved.
+    for number in 0..SEGMENTS {
+        let path = data.cache().join(format!("segments/{number:08}"));
+        let open = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path);
+        open?.set_len(SEGMENT_BYTES)?;
+    }
+    let cache = Cache::open(glimpse_cache::Config {
+        dir: data.cache(),
+        size: SEGMENTS * SEGMENT_BYTES,
+        keep_free: 0,
+        max_fills: 16,
+        audit_interval: Duration::from_secs(600),
+        residency_interval: Duration::from_secs(1),
+    })?;
+    for number in 0_u64.. {
+        if cache.stats().used_slots >= entries {
+            break;
+        }
+        let mut chunk = vec![1; SMALL];
+        chunk[..8].copy_from_slice(&number.to_le_bytes());
+        let chunk = Bytes::from(chunk);
+        let name = ChunkName::of([&chunk]);
+        cache
+            .chunk(name, SMALL as u32, Arc::new(Small(chunk)))
+            .await?;
+    }
+    cache.checkpoint()?;
+    Ok(())
+}
+
+/// A chunk that is at hand.
+struct Small(Bytes);
+
+impl Source for Small {
+    async fn read(&self, _len: u32) -> Result<Vec<Bytes>, String> {
+        Ok(vec![self.0.clone()])
+    }
 }
 
 /// Writes to the tables as a program would that never asks for quick repair, and dies of kill -9.
