@@ -12,6 +12,8 @@ pub(crate) enum Bar {
     AtLeast(f64),
     /// `ours / peer` at most this.
     AtMost(f64),
+    /// `ours` below so many of the row's units; the peer must have run all the same.
+    Below(f64),
     /// Shown beside the row's other figure; any ratio will do, but the peer must have run.
     Shown,
 }
@@ -44,6 +46,7 @@ impl Row {
         let (bar, holds) = match bar {
             Bar::AtLeast(x) => (format!(">= {x} x"), ratio.map(|r| r >= x)),
             Bar::AtMost(x) => (format!("<= {x} x"), ratio.map(|r| r <= x)),
+            Bar::Below(x) => (format!("< {x}"), ratio.and(ours).map(|o| o < x)),
             Bar::Shown => ("-".to_owned(), ratio.map(|_| true)),
         };
         Self {

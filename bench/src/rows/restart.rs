@@ -84,6 +84,14 @@ pub(super) fn run(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
         &peer,
         Bar::AtMost(0.25),
     ));
+    rows.push(Row::new(
+        "restart",
+        "the same, below a second",
+        "s",
+        &ours,
+        &peer,
+        Bar::Below(1.0),
+    ));
     Ok(())
 }
 
