@@ -126,16 +126,18 @@ impl Pool {
             stays: RESTORED,
         };
         let next_segment = u32::try_from(segments.len()).unwrap_or(u32::MAX);
-        let places = segments.iter().map(Vec::len).sum();
+        let places = segments.iter().map(|segment| segment.places.len()).sum();
         state.by_number.resize_with(places, Content::default);
-        for place in segments.into_iter().flatten() {
-            let held = held.get(place.number() as usize).copied().flatten();
-            let left = match held {
-                Some(held) => state.restore(place, held),
-                None => Some(place),
-            };
-            if let Some(place) = left {
-                free.lock().push_front(place);
+        for Segment { places, lost } in segments {
+            for place in places {
+                let held = held.get(place.number() as usize).copied().flatten();
+                let left = match held.filter(|_| !lost) {
+                    Some(held) => state.restore(place, held),
+                    None => Some(place),
+                };
+                if let Some(place) = left {
+                    free.lock().push_front(place);
+                }
             }
         }
         let free = Arc::new(free);
@@ -375,9 +377,16 @@ impl Pool {
     }
 }
 
+/// A segment that was there.
+struct Segment {
+    places: Vec<Place>,
+    /// It could not be opened and was made anew: nothing that the index says of it is true.
+    lost: bool,
+}
+
 /// Opens the segments that are there, up to the first that is missing or has no room, and removes
 /// the others.
-fn open_segments(layout: &Layout) -> io::Result<Vec<Vec<Place>>> {
+fn open_segments(layout: &Layout) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     let mut number = 0;
     while layout.slots_of(number) > 0
@@ -387,7 +396,19 @@ fn open_segments(layout: &Layout) -> io::Result<Vec<Vec<Place>>> {
         if slots == 0 {
             break;
         }
-        segments.push(open_segment_of(layout, number, false, slots)?);
+        let mut lost = false;
+        let opened = open_segment_of(layout, number, false, slots).or_else(|error| {
+            tracing::warn!(
+                segment = number,
+                %error,
+                "a segment of the cache cannot be opened; it is set aside, and what it held is lost"
+            );
+            lost = true;
+            layout.set_aside(number)?;
+            open_segment_of(layout, number, true, slots)
+        });
+        let places = opened?;
+        segments.push(Segment { places, lost });
         number += 1;
     }
     layout.remove_segments_from(number)?;
