@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::Admin,
     app::App,
+    cli::surroundings,
     clock::SystemClock,
     config::{Config, Override, RegistryConfig},
     data_dir::{DataDir, DataDirError},
@@ -198,6 +199,10 @@ impl Node {
         }
         for warning in self.app.warnings() {
             tracing::warn!(key = warning.key, "{}", warning.message);
+        }
+        let pool = self.app.config.cache.size;
+        if let Some(message) = surroundings::size(self.data_dir.root(), pool) {
+            tracing::warn!(key = "cache.size", "{message}");
         }
     }
 

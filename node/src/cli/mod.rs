@@ -5,7 +5,7 @@ mod check;
 mod man;
 mod output;
 pub(crate) mod status;
-mod surroundings;
+pub(crate) mod surroundings;
 #[cfg(test)]
 mod tests;
 

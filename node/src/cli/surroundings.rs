@@ -83,7 +83,7 @@ fn above(path: &Path) -> &Path {
 }
 
 /// Whether a pool of that size is more than its whole file system.
-fn size(data_dir: &Path, pool: u64) -> Option<String> {
+pub(crate) fn size(data_dir: &Path, pool: u64) -> Option<String> {
     // One that is not there yet will be on the file system of what is above it.
     let path: PathBuf = std::path::absolute(data_dir).ok()?;
     let there = path.ancestors().find(|path| path.metadata().is_ok())?;

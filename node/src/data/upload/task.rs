@@ -80,11 +80,12 @@ impl Task {
             Err(error) => {
                 counters.uploads_failed.add(1);
                 let (id, store) = (self.lease.id, &self.job.store.name);
-                match error {
-                    UploadError::Broken(Broken::Store(
-                        StoreError::Full | StoreError::KeptFree,
-                    )) => tracing::warn!(image.id = %id, store, %error, "upload failed"),
-                    error => tracing::info!(image.id = %id, store, %error, "upload failed"),
+                if let UploadError::Broken(Broken::Store(StoreError::Full | StoreError::KeptFree)) =
+                    error
+                {
+                    tracing::warn!(image.id = %id, store, %error, "upload failed");
+                } else {
+                    tracing::info!(image.id = %id, store, %error, "upload failed");
                 }
             }
         }

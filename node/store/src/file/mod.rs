@@ -76,7 +76,10 @@ impl FileStore {
         };
         let (path, disk) = open().map_err(|error| StoreError::from_io(&error))?;
         let real = disk.root().to_owned();
-        Ok(Self::build(config, [path, real], Arc::new(disk)))
+        let store = Self::build(config, [path, real], Arc::new(disk));
+        // Told now rather than with the first upload; a disk that is not there is told of elsewhere.
+        drop(store.room.note(store.room.check(0)));
+        Ok(store)
     }
 
     /// Over another disk than the operating system's; `config.path` only names it in URLs.

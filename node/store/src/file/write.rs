@@ -192,14 +192,14 @@ impl FileWrite {
                 match disk.open(&object, false) {
                     Ok(_) => return Err(Errno::EXIST.into()),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => match StoreError::from_io(&error) {
-                        StoreError::BadLocation => {
-                            let file = path.display();
-                            tracing::error!(%file, "not a file: nothing can be uploaded under this name");
-                            return Err(Errno::EXIST.into());
-                        }
-                        _ => return Err(error),
-                    },
+                    Err(error)
+                        if matches!(StoreError::from_io(&error), StoreError::BadLocation) =>
+                    {
+                        let file = path.display();
+                        tracing::error!(%file, "not a file: nothing can be uploaded under this name");
+                        return Err(Errno::EXIST.into());
+                    }
+                    Err(error) => return Err(error),
                 }
                 // A courtesy, too: the bytes are not yet to be taken from anybody.
                 let whole = declared.filter(|_| !thin || room_at_first.is_kept());
