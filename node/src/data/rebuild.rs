@@ -166,9 +166,10 @@ async fn rebuild_from_data(
         let failure = match read_whole(store.as_ref(), url, image, reference.length).await {
             Ok(digests) => match agreed(image, reference, digests) {
                 Some(manifest) => {
+                    let known = manifests.insert(ManifestName(reference.name), manifest);
                     drop(permit);
-                    keep(app, image, &manifest).await;
-                    return Ok(manifests.insert(ManifestName(reference.name), manifest));
+                    keep(app, image, &known.manifest).await;
+                    return Ok(known);
                 }
                 None => "the data is not the image's".to_owned(),
             },

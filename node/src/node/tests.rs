@@ -161,6 +161,116 @@ async fn a_moved_data_directory_serves_and_deletes_what_it_held() {
     .await;
 }
 
+/// Every file and folder below `root` with its content and time of change.
+fn picture(
+    root: &Path,
+) -> std::collections::BTreeMap<std::path::PathBuf, (Vec<u8>, std::time::SystemTime)> {
+    let mut found = std::collections::BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let data = if path.is_dir() {
+                folders.push(path.clone());
+                Vec::new()
+            } else {
+                std::fs::read(&path).unwrap()
+            };
+            let changed = path.metadata().unwrap().modified().unwrap();
+            found.insert(path, (data, changed));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_on_a_directory_of_an_unknown_format_ends_and_has_touched_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut config = config(temp.path());
+    config.registry.segment_size = 1 << 20;
+    config.cache.size = 4 << 20;
+    serving(config.clone(), async |api| upload(api, "data").await).await;
+    let data = temp.path().join("data");
+    // What a start would remove, make or cut.
+    std::fs::write(data.join("manifests/tmp-9"), "x").unwrap();
+    config.stores[0].path = temp.path().join("other");
+    let format = data.join("FORMAT");
+    let log = data.join("registry/log/0000000000000001.log");
+    let (text, frames) = (
+        std::fs::read(&format).unwrap(),
+        std::fs::read(&log).unwrap(),
+    );
+    for name in [
+        "log",
+        "commands",
+        "tables",
+        "records",
+        "pool",
+        "manifests",
+        "in the log",
+    ] {
+        if name == "in the log" {
+            let mut other = frames.clone();
+            other[4] = 99;
+            let crc = crc32fast::hash(&other[..36]);
+            other[36..40].copy_from_slice(&crc.to_le_bytes());
+            std::fs::write(&log, other).unwrap();
+        } else {
+            let text = String::from_utf8(text.clone()).unwrap();
+            let other: String = text
+                .lines()
+                .map(|line| match line.split_once(" = ") {
+                    Some((key, _)) if key == name => format!("{key} = 99\n"),
+                    _ => format!("{line}\n"),
+                })
+                .collect();
+            std::fs::write(&format, other).unwrap();
+        }
+        let before = picture(temp.path());
+        let Err(error) = Node::start(config.clone()).await else {
+            panic!("{name}: it serves");
+        };
+        let told = format!("format version 99 of {}", name.rsplit(' ').next().unwrap());
+        assert!(error.to_string().contains(&told), "{error}");
+        assert_eq!(picture(temp.path()), before, "{name}");
+        std::fs::write(&format, &text).unwrap();
+        std::fs::write(&log, &frames).unwrap();
+    }
+    serving(config, async |api| {
+        let list = get(api, "/v2/images").await;
+        assert!(
+            list.contains("\"status\":\"active\"") || list.contains("\"status\": \"active\""),
+            "{list}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_gone_with_its_mark_is_not_made_anew() {
+    for kept in ["STORES", "manifests"] {
+        let temp = tempfile::tempdir().unwrap();
+        serving(config(temp.path()), async |api| upload(api, "data").await).await;
+        let data = temp.path().join("data");
+        std::fs::remove_dir_all(data.join("registry")).unwrap();
+        for name in ["REGISTRY", "STORES"] {
+            if name != kept {
+                std::fs::remove_file(data.join(name)).unwrap();
+            }
+        }
+        if kept != "manifests" {
+            std::fs::remove_dir_all(data.join("manifests")).unwrap();
+        }
+        for _ in 0..2 {
+            let started = Node::start(config(temp.path())).await;
+            assert!(
+                matches!(started, Err(StartError::Registry { .. })),
+                "{kept}"
+            );
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_key_of_a_store_reaches_its_driver() {
     use std::os::unix::fs::PermissionsExt as _;

@@ -111,14 +111,30 @@ async fn a_data_directory_of_an_unknown_format_is_refused_untouched() {
     node.stop().await;
     let path = node.data().join("FORMAT");
     let text = std::fs::read_to_string(&path).unwrap();
-    let other = text.replace("version = 1", "version = 99");
-    assert_ne!(text, other);
-    std::fs::write(&path, &other).unwrap();
-    let before = snapshot(&node.data());
-    let (code, output) = node.start_second().await;
-    assert!(code.is_some_and(|code| code != 0), "{code:?}");
-    assert!(output.contains("99"), "{output}");
-    assert_eq!(snapshot(&node.data()), before);
+    for name in [
+        "version",
+        "log",
+        "commands",
+        "tables",
+        "records",
+        "pool",
+        "manifests",
+    ] {
+        let changed = |line: &str| match line.split_once(" = ") {
+            Some((key, _)) if key == name => format!("{key} = 99\n"),
+            _ => format!("{line}\n"),
+        };
+        let other: String = text.lines().map(changed).collect();
+        assert_ne!(text, other, "{name}");
+        std::fs::write(&path, &other).unwrap();
+        let before = snapshot(&node.data());
+        let (code, output) = node.start_second().await;
+        assert!(code.is_some_and(|code| code != 0), "{name}: {code:?}");
+        let what = if name == "version" { "layout" } else { name };
+        let told = format!("format version 99 of {what}");
+        assert!(output.contains(&told), "{output}");
+        assert_eq!(snapshot(&node.data()), before, "{name}");
+    }
     std::fs::write(&path, &text).unwrap();
     node.restart().await;
     assert_eq!(node.client().list_all("").await.len(), 1);
@@ -362,7 +378,7 @@ async fn each_request_is_one_line_of_json_that_says_what_was_asked_and_answered(
             "/v2/images/{id}/file",
             200,
             Some(whole),
-            Some(("fill", 3)),
+            Some(("absent", 3)),
         ),
         (
             "GET",

@@ -1,10 +1,11 @@
 //! Tests of the data paths.
 
 mod faults;
+mod lost;
 mod manifests;
 mod pipeline;
 mod power_cut;
 mod reaper;
-mod rig;
+pub(crate) mod rig;
 mod transfers;
 mod wire;

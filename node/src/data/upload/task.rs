@@ -210,7 +210,7 @@ impl Task {
         let (stored, kept) = tokio::join!(writer.finish(), keep);
         let kept = match kept {
             Ok(Ok(kept)) => Ok(kept),
-            Ok(Err(error)) => Err(Broken::Fault(format!("keeping the manifest: {error}"))),
+            Ok(Err(error)) => Err(not_kept(error)),
             Err(error) => Err(Broken::Fault(format!("keeping the manifest: {error}"))),
         };
         let Stored { url, size: written } = match stored {
@@ -333,6 +333,23 @@ impl Drop for Task {
     fn drop(&mut self) {
         self.app.data.live.lock().remove(&self.lease.upload);
     }
+}
+
+/// What a disk that refuses the manifest means to the client: the same as if it refused the data.
+fn not_kept(error: glimpse_cache::Error) -> Broken {
+    use glimpse_cache::Error;
+    tracing::error!(%error, "a manifest could not be kept");
+    let what = || "its manifests cannot be written".to_owned();
+    Broken::Store(match error {
+        Error::Full(_) => StoreError::Full,
+        Error::Denied(_) => StoreError::Denied(what()),
+        Error::Source(_)
+        | Error::Damaged
+        | Error::Disk(_)
+        | Error::NoRoom
+        | Error::BadManifest
+        | Error::Format { .. } => StoreError::Unavailable(what()),
+    })
 }
 
 /// How the data is judged.
