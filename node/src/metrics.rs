@@ -158,7 +158,7 @@ metrics! {
     process_open_files: Gauge = "process_open_files",
         "File descriptors in use";
     log_dropped_lines: Counter = "log_dropped_lines_total",
-        "Lines of the log that were dropped because its reader did not keep up";
+        "Lines of the log that were lost: its reader did not keep up, or is gone";
 
     http_connections: Gauge = "http_connections",
         "Connections to the API that are open";
@@ -176,6 +176,12 @@ metrics! {
         "Requests answered, by route template, method and class of status";
     http_request_duration: Family<RouteLabel, Histogram> = "http_request_duration_seconds",
         "Time from the head of a request to the head of its answer, by route template";
+    http_held: Gauge = "http_held_bytes",
+        "Bytes of large JSON bodies and answers in memory (limits.json_memory)";
+    http_refused_memory: Counter = "http_refused_memory_total",
+        "JSON bodies and answers that were answered 503 because others hold limits.json_memory";
+    http_refused_turns: Counter = "http_refused_turns_total",
+        "Listings and PATCHes that were answered 503 because their turn did not come within limits.turn_timeout";
     http_received_bytes: Counter = "http_received_bytes_total",
         "Bytes read from connections to the API, heads included";
     http_sent_bytes: Counter = "http_sent_bytes_total",
@@ -196,7 +202,7 @@ metrics! {
     download_begun: Counter = "download_begun_total",
         "Downloads begun: answers with image data, their first chunk at hand";
     download_refused: Family<ReasonLabel, Counter> = "download_refused_total",
-        "Downloads that were answered 503, by reason (slots; unreadable: the first chunk could not be had)";
+        "Downloads that were answered 503, by reason (slots; unreadable: the first chunk could not be had; cache: there was no room for it; manifest: it is lost, and no store has the data that it is made from)";
     download_left: Counter = "download_left_total",
         "Downloads that had begun and that the client broke off";
     download_broken: Counter = "download_broken_total",
@@ -216,6 +222,8 @@ metrics! {
         "Last log entry whose effect on the tables survives a power cut";
     registry_first: Gauge = "registry_first_index",
         "First entry that is still in the log";
+    registry_clock_behind: Gauge = "registry_clock_behind_seconds",
+        "How far this node's clock is behind the latest time in the registry; until it has caught up, times of images stand still";
     registry_images: Gauge = "registry_images",
         "Images in the registry";
     reaper_pending_deletes: Gauge = "reaper_pending_deletes",
@@ -246,8 +254,12 @@ metrics! {
         "Slots that after a crash did not hold what the index said; refilled, never served";
     cache_corrupt_sources: Counter = "cache_corrupt_sources_total",
         "Chunks from a store that did not match their name; never served";
+    cache_failed_sources: Counter = "cache_failed_sources_total",
+        "Times that no store gave a chunk that was asked for: its object is lost, cut short or out of reach";
     cache_unpooled: Counter = "cache_unpooled_total",
         "Chunks served from memory because no slot could be had or written";
+    cache_refused_unpooled: Counter = "cache_refused_unpooled_total",
+        "Chunks for which there was neither a slot nor room in cache.unpooled_memory";
     cache_refused_growth: Counter = "cache_refused_growth_total",
         "Times that the cache could not grow because the disk has no room that need not stay free";
     cache_evictions: Counter = "cache_evictions_total",
@@ -258,7 +270,26 @@ metrics! {
         "Slots in all";
 }
 
+/// Why an upload or a download is refused; every reason is shown from the start, as 0.
+const UPLOAD_REASONS: &[&str] = &["slots"];
+const DOWNLOAD_REASONS: &[&str] = &["slots", "unreadable", "cache", "manifest"];
+
 impl Metrics {
+    /// The metrics of a node that starts. What has a reason is there before its first event, so that
+    /// a rate over it sees that one too.
+    pub fn new() -> Self {
+        let metrics = Self::default();
+        for (family, reasons) in [
+            (&metrics.upload_refused, UPLOAD_REASONS),
+            (&metrics.download_refused, DOWNLOAD_REASONS),
+        ] {
+            for reason in reasons {
+                drop(family.get_or_create(&ReasonLabel { reason }));
+            }
+        }
+        metrics
+    }
+
     /// Counts one answered request. `route` is the template (`/v2/images/{id}`), never the path:
     /// each one costs memory.
     pub fn request(
@@ -318,7 +349,9 @@ impl Metrics {
             (&self.cache_corrupt_slots, cache.corrupt_slots),
             (&self.cache_stale_slots, cache.stale_slots),
             (&self.cache_corrupt_sources, cache.corrupt_sources),
+            (&self.cache_failed_sources, cache.failed_sources),
             (&self.cache_unpooled, cache.unpooled),
+            (&self.cache_refused_unpooled, cache.refused_unpooled),
             (&self.cache_refused_growth, cache.refused_growth),
             (&self.cache_evictions, cache.evictions),
             (&self.upload_finished, data.uploads_finished.get()),
@@ -332,6 +365,7 @@ impl Metrics {
             (&self.reaper_uploads, data.uploads_reaped.get()),
             (&self.reaper_orphans, data.orphans_reaped.get()),
             (&self.reaper_manifests, data.manifests_reaped.get()),
+            (&self.http_refused_memory, app.memory.refused()),
             (&self.log_dropped_lines, crate::telemetry::dropped_lines()),
         ] {
             counter.inner().store(value, Ordering::Relaxed);
@@ -344,18 +378,12 @@ impl Metrics {
             .map_or(0, |pending| pending.len() as u64);
         drop(view);
         let process = Process::read();
-        let limits = &app.config.limits;
-        let running = |bound: usize, slots: &tokio::sync::Semaphore| {
-            bound.saturating_sub(slots.available_permits()) as u64
-        };
         for (gauge, value) in [
-            (
-                &self.upload_transfers,
-                running(limits.concurrent_uploads, &app.upload_slots),
-            ),
+            (&self.http_held, app.memory.held()),
+            (&self.upload_transfers, app.upload_slots.running() as u64),
             (
                 &self.download_transfers,
-                running(limits.concurrent_downloads, &app.download_slots),
+                app.download_slots.running() as u64,
             ),
             (&self.cache_used_slots, cache.used_slots),
             (&self.cache_slots, cache.slots),
@@ -365,6 +393,10 @@ impl Metrics {
             (&self.registry_applied, status.applied),
             (&self.registry_durable, status.durable),
             (&self.registry_first, status.first),
+            (
+                &self.registry_clock_behind,
+                crate::clock::behind(&app.registry).as_secs(),
+            ),
             (&self.registry_images, images),
             (&self.reaper_pending_deletes, pending),
             (&self.process_resident, process.resident),
@@ -497,6 +529,29 @@ mod tests {
         assert!(metrics.panicked_lately(minute));
         metrics.http_last_panic.set(unix_seconds() - 60);
         assert!(!metrics.panicked_lately(minute));
+    }
+
+    #[test]
+    fn every_reason_is_there_before_its_first_event_and_in_the_description() {
+        let metrics = Metrics::new();
+        let text = metrics.encode();
+        let help = |name: &str| {
+            let mut all = metrics.descriptions().iter();
+            all.find(|one| one.name == name).unwrap().help
+        };
+        for (name, reasons) in [
+            ("upload_refused_total", UPLOAD_REASONS),
+            ("download_refused_total", DOWNLOAD_REASONS),
+        ] {
+            for reason in reasons {
+                let line = format!("{name}{{reason=\"{reason}\"}} 0");
+                assert!(
+                    text.lines().any(|have| have == line),
+                    "{line} not in\n{text}"
+                );
+                assert!(help(name).contains(reason), "{reason}");
+            }
+        }
     }
 
     #[test]

@@ -3,20 +3,23 @@
 use std::{
     future::Future,
     net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use glimpse_replication::Clock as _;
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::Admin,
+    api::memory::Memory,
     app::App,
     cli::surroundings,
-    clock::SystemClock,
+    clock::{self, SystemClock},
     config::{Config, Override, RegistryConfig},
+    data::slots::Slots,
     data_dir::{DataDir, DataDirError},
     metrics::Metrics,
     policy::Policy,
@@ -27,6 +30,9 @@ use crate::{
     workers::{self, WorkersHandle},
 };
 
+/// A part of the start that takes so long has a line of its own in the log.
+const WORTH_SAYING: Duration = Duration::from_secs(1);
+
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -34,8 +40,13 @@ pub enum StartError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     /// The registry.
-    #[error("registry: {0}")]
-    Registry(#[from] glimpse_registry::OpenError),
+    #[error("registry in {}: {cause}{}", dir.display(), next_step(cause))]
+    Registry {
+        /// Where it is.
+        dir: PathBuf,
+        /// Why.
+        cause: glimpse_registry::OpenError,
+    },
     /// The pool or the manifests.
     #[error("cache: {0}")]
     Cache(#[from] glimpse_cache::Error),
@@ -58,6 +69,22 @@ pub enum StartError {
     /// A part's start was broken off.
     #[error("the start was broken off: {0}")]
     Aborted(#[from] tokio::task::JoinError),
+}
+
+/// What to do about a registry that does not open.
+fn next_step(cause: &glimpse_registry::OpenError) -> &'static str {
+    use glimpse_registry::OpenError;
+    use glimpse_replication::StartError as Group;
+    match cause {
+        OpenError::Tables(_) | OpenError::Replication(Group::Damaged(_) | Group::Fault(_)) => {
+            "; nothing was repaired or made anew: if the disk is in order, put a backup in its place \
+             (README.md, \"Back up and restore\") and keep a copy of what is there"
+        }
+        OpenError::Format { .. } | OpenError::Replication(Group::Format { .. }) => {
+            "; nothing was touched: start a version of this program that knows it"
+        }
+        OpenError::Io { .. } | OpenError::Replication(Group::Io(_) | Group::Config(_)) => "",
+    }
 }
 
 /// Why a node that ran has ended other than as told.
@@ -114,7 +141,7 @@ impl Node {
         let data_dir = DataDir::open(&config.node.data_dir, clock.wall())?;
         // Then the addresses, before a large registry is opened. Connections wait in the kernel
         // until the node serves.
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new());
         metrics
             .node_start
             .set(i64::try_from(clock.wall().as_secs()).unwrap_or(0));
@@ -151,6 +178,7 @@ impl Node {
             };
             Running::start(server, routes.router(), CancellationToken::new())
         });
+        tokio::spawn(clock::watch(app.registry.clone(), stopping.clone()));
         let workers = workers::spawn_all(&app, &stopping);
         let service = serve::api_service(Arc::clone(&app));
         let api = Running::start(api, service, stopping.clone());
@@ -176,18 +204,13 @@ impl Node {
         self.admin.as_ref().map(|admin| admin.address)
     }
 
-    /// The parts.
-    pub fn app(&self) -> &Arc<App> {
-        &self.app
-    }
-
     /// Says where it listens, where data lives, and what is insecure about the settings.
     fn announce(&self, took: Duration) {
         let identity = self.data_dir.identity();
         tracing::info!(
             api = %self.api.address,
             admin = self.admin_address().map(tracing::field::display),
-            data_dir = %self.data_dir.root().display(),
+            data_dir = %absolute(self.data_dir.root()),
             cluster.id = identity.cluster_id,
             raft.id = identity.raft_id,
             version = env!("CARGO_PKG_VERSION"),
@@ -213,7 +236,10 @@ impl Node {
             cause = self.app.registry.faulted() => Some(cause),
         };
         match &fault {
-            None => tracing::info!("stopping: running transfers may end"),
+            None => tracing::info!(
+                seconds = self.app.config.limits.drain_timeout.as_secs(),
+                "stopping: running transfers may take so long to end (limits.drain_timeout)"
+            ),
             Some(cause) => tracing::error!(cause, "stopping: the registry has failed"),
         }
         let stopped = self.stop().await;
@@ -224,7 +250,9 @@ impl Node {
     }
 
     /// Stops in reverse: no new connections, running transfers, workers, registry, cache. Every
-    /// part is stopped, whatever another one says; the first error is returned.
+    /// part is stopped, whatever another one says; the first error is returned. Transfers get
+    /// `limits.drain_timeout`, and all that comes after them together once more as long, the
+    /// registry at least half of that.
     async fn stop(self) -> Result<(), RunError> {
         let patience = self.app.config.limits.drain_timeout;
         self.stopping.cancel();
@@ -236,22 +264,30 @@ impl Node {
             }
             Err(cause) => note(&mut result, "the API listener", cause),
         }
-        if !self.app.data.settle(patience).await {
+        let deadline = tokio::time::Instant::now() + patience;
+        let half = patience / 2;
+        let (settled, workers) = tokio::join!(
+            self.app.data.settle(half),
+            tokio::time::timeout(half, self.workers.stopped())
+        );
+        if !settled {
             tracing::warn!("uploads are still being given up; the reaper resolves them");
         }
-        if let Err(late) = tokio::time::timeout(patience, self.workers.stopped()).await {
+        if let Err(late) = workers {
             note(&mut result, "the workers", late);
         }
-        match tokio::time::timeout(patience, self.app.registry.stop()).await {
+        match tokio::time::timeout_at(deadline, self.app.registry.stop()).await {
             Ok(Ok(())) => {}
             Ok(Err(cause)) => note(&mut result, "the registry", cause),
             Err(late) => note(&mut result, "the registry", late),
         }
         let cache = Arc::clone(&self.app.cache);
-        match tokio::task::spawn_blocking(move || cache.checkpoint()).await {
-            Ok(Ok(())) => {}
+        let checkpoint = tokio::task::spawn_blocking(move || cache.checkpoint());
+        match tokio::time::timeout_at(deadline, checkpoint).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(cause))) => note(&mut result, "the cache", cause),
             Ok(Err(cause)) => note(&mut result, "the cache", cause),
-            Err(cause) => note(&mut result, "the cache", cause),
+            Err(late) => note(&mut result, "the cache", late),
         }
         if let Some(admin) = self.admin {
             admin.stop.cancel();
@@ -300,28 +336,48 @@ fn build(
     data_dir: &DataDir,
 ) -> Result<Arc<App>, StartError> {
     let policy = Arc::new(build_policy(&config)?);
-    let cache = glimpse_cache::Cache::open(glimpse_cache::Config {
-        dir: data_dir.cache(),
-        size: config.cache.size,
-        keep_free: config.cache.keep_free,
-        max_fills: config.cache.max_fills,
-        audit_interval: config.cache.audit_interval,
-        residency_interval: config.cache.residency_interval,
-    })?;
     let manifests = Arc::new(glimpse_cache::Manifests::open(data_dir.manifests())?);
     let known_roots = data_dir.store_roots()?;
-    let (stores, roots) = crate::stores::open(&config, &known_roots, data_dir)?;
+    let (stores, roots) = timed("the stores", || {
+        crate::stores::open(&config, &known_roots, data_dir)
+    })?;
+    let pool = cache_config(&config, data_dir);
+    let registry = registry_config(&config, data_dir);
+    // Side by side: neither needs the other, and a large pool takes as long as a large registry.
+    let (cache, registry) = std::thread::scope(|scope| {
+        let cache = scope.spawn(|| {
+            timed("the cache and its index", || {
+                glimpse_cache::Cache::open(pool)
+            })
+        });
+        let registry = timed("the registry: tables and replay of the log", || {
+            glimpse_registry::Registry::open(registry, Arc::new(clock))
+        });
+        (cache.join(), registry)
+    });
+    let cache = cache.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let registry = registry.map_err(|cause| StartError::Registry {
+        dir: data_dir.registry(),
+        cause,
+    })?;
+    // Before the first write is acknowledged: from now on a registry that is gone is lost.
+    data_dir.keep_registry()?;
     if roots != known_roots {
         data_dir.keep_store_roots(&roots)?;
     }
-    let registry =
-        glimpse_registry::Registry::open(registry_config(&config, data_dir), Arc::new(clock))?;
-    // Before the first write is acknowledged: from now on a registry that is gone is lost.
-    data_dir.keep_registry()?;
     let data = crate::data::DataState::new(&config.cache);
     let app = App {
-        upload_slots: Arc::new(Semaphore::new(config.limits.concurrent_uploads)),
-        download_slots: Arc::new(Semaphore::new(config.limits.concurrent_downloads)),
+        upload_slots: Slots::new(
+            config.auth.mode,
+            config.limits.concurrent_uploads,
+            config.limits.concurrent_uploads_per_project,
+        ),
+        download_slots: Slots::new(
+            config.auth.mode,
+            config.limits.concurrent_downloads,
+            config.limits.concurrent_downloads_per_project,
+        ),
+        memory: Memory::new(config.limits.json_memory),
         config,
         registry,
         cache,
@@ -334,10 +390,34 @@ fn build(
     Ok(Arc::new(app))
 }
 
+/// Does one part of the start, and says so if that took its time.
+fn timed<T>(part: &'static str, work: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let done = work();
+    let took = begun.elapsed();
+    if took >= WORTH_SAYING {
+        tracing::info!(part, took_ms = took.as_millis() as u64, "opened");
+    }
+    done
+}
+
 /// Compiles the policy: the defaults with the rules of `auth.policy_file` over them.
 pub(crate) fn build_policy(config: &Config) -> Result<Policy, StartError> {
     Policy::load(config.auth.policy_file.as_deref())
         .map_err(|error| StartError::Policy(error.to_string()))
+}
+
+fn cache_config(config: &Config, data_dir: &DataDir) -> glimpse_cache::Config {
+    glimpse_cache::Config {
+        dir: data_dir.cache(),
+        size: config.cache.size,
+        keep_free: config.cache.keep_free,
+        max_fills: config.cache.max_fills,
+        audit_interval: config.cache.audit_interval,
+        residency_interval: config.cache.residency_interval,
+        unpooled_size: config.cache.unpooled_memory,
+        unpooled_wait: config.cache.unpooled_wait,
+    }
 }
 
 fn registry_config(config: &Config, data_dir: &DataDir) -> glimpse_registry::Config {
@@ -385,7 +465,14 @@ fn registry_config(config: &Config, data_dir: &DataDir) -> glimpse_registry::Con
     }
 }
 
-/// Serves until SIGTERM or SIGINT. A second signal ends the process at once.
+/// For people: relative to nothing.
+fn absolute(path: &std::path::Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.display().to_string()
+}
+
+/// Serves until SIGTERM or SIGINT. A second signal ends the process at once; one during the start
+/// takes effect when it is done. SIGHUP changes nothing.
 pub async fn serve(
     mut config: Config,
     log: Arc<telemetry::Guard>,
@@ -393,8 +480,8 @@ pub async fn serve(
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     serve::open_files::fit(&mut config);
-    let node = Node::start(config).await?;
     let (first, told) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {
         let mut first = Some(first);
@@ -402,6 +489,10 @@ pub async fn serve(
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = hangup.recv() => {
+                    tracing::warn!("SIGHUP is ignored: the configuration is read at the start only");
+                    continue;
+                }
             }
             match first.take() {
                 Some(first) => {
@@ -415,6 +506,9 @@ pub async fn serve(
             }
         }
     });
+    let node = Node::start(config)
+        .await
+        .inspect_err(|cause| tracing::error!(%cause, "the node does not start"))?;
     node.run(async {
         let _ = told.await;
     })
@@ -424,3 +518,5 @@ pub async fn serve(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unit_tests;

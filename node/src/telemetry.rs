@@ -30,7 +30,7 @@ pub const ACCESS: &str = "glimpse::access";
 /// How long a line may wait in the buffer.
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 
-/// Lines dropped by all writers of this process.
+/// Lines dropped by all writers of this process, or lost on their way out.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Lines dropped since the process began.
@@ -181,8 +181,9 @@ fn write_out(shared: &Shared, mut sink: impl Write) {
             buffer.stopping
         };
         if !lines.is_empty() {
-            // A broken standard error leaves nobody to tell.
-            let _ = sink.write_all(&lines).and_then(|()| sink.flush());
+            // A broken standard error leaves nobody to tell but the metric.
+            let lost = unwritten(&mut sink, &lines);
+            DROPPED.fetch_add(lost, Ordering::Relaxed);
             lines.clear();
             shared.buffer.lock().writing = false;
             shared.changed.notify_all();
@@ -190,6 +191,20 @@ fn write_out(shared: &Shared, mut sink: impl Write) {
             return;
         }
     }
+}
+
+/// Writes lines; gives how many did not get out whole.
+fn unwritten(sink: &mut impl Write, mut lines: &[u8]) -> u64 {
+    while !lines.is_empty() {
+        match sink.write(lines) {
+            Ok(count) if count > 0 => lines = lines.get(count..).unwrap_or_default(),
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Ok(_) | Err(_) => break,
+        }
+    }
+    // What is flushed cannot be told apart any more; standard error has no buffer.
+    let _ = sink.flush();
+    lines.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// One event's line.
@@ -317,6 +332,34 @@ mod tests {
         let written = sink.0.0.lock().len() as u64 / 11;
         assert!(dropped > 0);
         assert_eq!(written + dropped, 1000);
+    }
+
+    /// Takes so many bytes, then its reader is gone.
+    struct Closing(usize);
+
+    impl Write for Closing {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            let count = data.len().min(self.0);
+            self.0 -= count;
+            Ok(count)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_find_no_reader_are_counted() {
+        for (taken, lost) in [(0, 3), (3, 2), (4, 2), (9, 0), (99, 0)] {
+            assert_eq!(
+                unwritten(&mut Closing(taken), b"a1\nb2\nc3\n"),
+                lost,
+                "{taken}"
+            );
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
+        mpsc::{self, RecvTimeoutError},
     },
     time::Duration,
 };
@@ -22,6 +23,9 @@ use crate::{
     store::{Reader, Remember, Store},
     view::View,
 };
+
+/// How often a long replay says how far it is.
+const SAY_EVERY: Duration = Duration::from_secs(3);
 
 /// A handle on the registry; cheap to clone.
 #[derive(Clone)]
@@ -58,7 +62,24 @@ impl Registry {
             disk: Arc::new(disk),
             transport: Box::new(NoPeers),
         };
-        Self::start(config, seams, store)
+        // A long replay is not silent. The thread ends with it.
+        std::thread::scope(|scope| {
+            let (done, ended) = mpsc::channel::<()>();
+            let reader = store.reader();
+            let tell = move || {
+                let from = reader.view().applied_index();
+                while ended.recv_timeout(SAY_EVERY) == Err(RecvTimeoutError::Timeout) {
+                    let applied = reader.view().applied_index();
+                    tracing::info!(from, applied, "opening the registry: replaying its log");
+                }
+            };
+            let thread = std::thread::Builder::new().name("progress".to_owned());
+            // Without it nothing is said.
+            let _ = thread.spawn_scoped(scope, tell);
+            let opened = Self::start(config, seams, store);
+            drop(done);
+            opened
+        })
     }
 
     /// Starts the registry of a node on whatever clock, log, transport and tables are given.

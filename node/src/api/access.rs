@@ -1,5 +1,5 @@
 //! What a request leaves in the log: one line, when its answer has ended, was broken off, or never
-//! came because the client had left.
+//! came because the client had left. `ops/LOGS.md` has its fields.
 
 use std::{
     pin::Pin,
@@ -10,11 +10,14 @@ use std::{
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
+use glimpse_registry::image::ImageId;
 use http::{HeaderValue, Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
 use crate::{
+    auth::Context as Caller,
     data::download::ChunkUse,
+    serve::Client,
     telemetry::{Access, AccessLog},
 };
 
@@ -24,16 +27,24 @@ const SMALL: u64 = 64 << 10;
 /// A request under way; its line is written when this is dropped.
 pub(super) struct Line {
     log: &'static AccessLog,
-    id: HeaderValue,
+    /// Of the request.
+    pub(super) id: HeaderValue,
     method: Method,
     started: Instant,
     /// The route's template.
     pub(super) route: &'static str,
+    /// Who is at the other end; none in tests.
+    pub(super) client: Option<Client>,
+    /// Once it is known.
+    pub(super) caller: Option<Arc<Caller>>,
+    /// In the path.
+    pub(super) image: Option<ImageId>,
     /// Of a download.
     pub(super) chunks: Option<Arc<ChunkUse>>,
     status: u16,
     bytes: u64,
-    outcome: &'static str,
+    /// None: the answer has not come to its end.
+    outcome: Option<&'static str>,
 }
 
 impl Line {
@@ -44,10 +55,13 @@ impl Line {
             method,
             started: Instant::now(),
             route: "unknown",
+            client: None,
+            caller: None,
+            image: None,
             chunks: None,
             status: 0,
             bytes: 0,
-            outcome: "abandoned",
+            outcome: None,
         }
     }
 
@@ -59,24 +73,22 @@ impl Line {
     /// Follows the answer to the end of its body.
     pub(super) fn answered(mut self, response: Response) -> Response {
         self.status = response.status().as_u16();
-        self.outcome = "complete";
         let bodiless = self.method == Method::HEAD
             || matches!(
                 response.status(),
                 StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
             );
         if bodiless || !self.log.is_on() {
+            self.outcome = Some("complete");
             return response;
         }
         match response.body().size_hint().exact() {
             Some(bytes) if bytes <= SMALL && self.chunks.is_none() => {
                 self.bytes = bytes;
+                self.outcome = Some("complete");
                 response
             }
-            Some(_) | None => {
-                self.outcome = "broken";
-                response.map(|body| Body::new(Followed { body, line: self }))
-            }
+            Some(_) | None => response.map(|body| Body::new(Followed { body, line: self })),
         }
     }
 }
@@ -93,8 +105,17 @@ impl Drop for Line {
             status: self.status,
             bytes: self.bytes,
             duration: self.elapsed(),
-            outcome: self.outcome,
-            cache: self.chunks.as_ref().map(|chunks| chunks.seen()),
+            outcome: self
+                .outcome
+                .or(self.client.as_ref().map(Client::lost))
+                .unwrap_or("left"),
+            client: self.client.as_ref().map(Client::address),
+            project: self
+                .caller
+                .as_ref()
+                .and_then(|caller| caller.project_id.as_deref()),
+            image: self.image,
+            cache: self.chunks.as_ref().and_then(|chunks| chunks.seen()),
         });
     }
 }
@@ -119,11 +140,11 @@ impl http_body::Body for Followed {
                 let count = frame.data_ref().map_or(0, Bytes::len);
                 self.line.bytes += count as u64;
                 if self.body.is_end_stream() {
-                    self.line.outcome = "complete";
+                    self.line.outcome = Some("complete");
                 }
             }
-            Some(Err(_)) => {}
-            None => self.line.outcome = "complete",
+            Some(Err(_)) => self.line.outcome = Some("broken"),
+            None => self.line.outcome = Some("complete"),
         }
         Poll::Ready(frame)
     }
@@ -175,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_is_dropped_or_fails_is_logged_as_broken() {
+    async fn a_body_that_fails_is_broken_and_one_that_is_dropped_was_left() {
         for frames in 1..=3 {
             let (log, text) = AccessLog::kept(false);
             let lost = Err(std::io::Error::other("lost"));
@@ -184,16 +205,35 @@ mod tests {
                 let _ = response.body_mut().frame().await.unwrap();
             }
             drop(response);
-            let bytes = if frames == 1 { 5 } else { 8 };
-            assert_eq!(said(&text()), (200, bytes, "broken".to_owned()));
+            let (bytes, outcome) = [(5, "left"), (8, "left"), (8, "broken")][frames - 1];
+            assert_eq!(said(&text()), (200, bytes, outcome.to_owned()));
         }
     }
 
     #[test]
-    fn a_request_without_an_answer_is_logged_as_abandoned() {
+    fn a_request_without_an_answer_was_left() {
         let (log, text) = AccessLog::kept(false);
         drop(line(log, Method::PUT));
-        assert_eq!(said(&text()), (0, 0, "abandoned".to_owned()));
+        assert_eq!(said(&text()), (0, 0, "left".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_line_says_who_called_of_what_and_why_the_connection_was_lost() {
+        let (log, text) = AccessLog::kept(false);
+        let mut line = line(log, Method::GET);
+        line.client = Some(crate::serve::client("[::ffff:192.0.2.7]:5"));
+        line.caller = Some(Arc::new(Caller {
+            project_id: Some("p-1".to_owned()),
+            ..Caller::default()
+        }));
+        line.image = Some(ImageId([7; 16]));
+        let large = Response::new(Body::from(vec![0; 100 << 10]));
+        drop(line.answered(large));
+        let value: serde_json::Value = serde_json::from_str(&text()).unwrap();
+        assert_eq!(value["client.address"], "192.0.2.7");
+        assert_eq!(value["project.id"], "p-1");
+        assert_eq!(value["image.id"], "07070707-0707-0707-0707-070707070707");
+        assert_eq!(value["outcome"], "left");
     }
 
     #[test]
@@ -207,22 +247,42 @@ mod tests {
 
     #[tokio::test]
     async fn a_download_says_where_its_chunks_came_from() {
-        for (missed, filled, cause) in [(0, 0, "hit"), (2, 1, "fill"), (2, 0, "shared")] {
+        use glimpse_cache::Cause;
+        for (causes, worst) in [
+            (&[][..], "hit"),
+            (&[Some(Cause::Check)], "check"),
+            (&[Some(Cause::Shared), Some(Cause::Check)], "shared"),
+            (&[Some(Cause::Absent), Some(Cause::Shared)], "absent"),
+            (&[Some(Cause::Absent), Some(Cause::Evicted)], "evicted"),
+            (&[Some(Cause::Stale), Some(Cause::Evicted)], "stale"),
+            (&[Some(Cause::Absent), Some(Cause::Damaged)], "damaged"),
+            (&[None, Some(Cause::Damaged)], "failed"),
+        ] {
             let (log, text) = AccessLog::kept(false);
             let chunks = Arc::new(ChunkUse::default());
+            chunks.ask();
             let mut line = line(log, Method::GET);
             line.chunks = Some(Arc::clone(&chunks));
             let response = line.answered(Response::new(Body::from("hello")));
-            for _ in 0..missed {
+            for cause in causes {
                 chunks.miss();
-            }
-            for _ in 0..filled {
-                chunks.fill();
+                chunks.because(*cause);
             }
             response.into_body().collect().await.unwrap();
             let value: serde_json::Value = serde_json::from_str(&text()).unwrap();
-            assert_eq!(value["cache"], cause);
-            assert_eq!(value["cache.missed"], missed);
+            assert_eq!(value["cache"], worst);
+            assert_eq!(value["cache.missed"], causes.len());
         }
+    }
+
+    #[test]
+    fn a_refused_download_says_nothing_of_chunks() {
+        let (log, text) = AccessLog::kept(false);
+        let mut line = line(log, Method::GET);
+        line.chunks = Some(Arc::default());
+        drop(line.answered(Response::new(Body::from("no"))));
+        let value: serde_json::Value = serde_json::from_str(&text()).unwrap();
+        assert_eq!(value.get("cache"), None);
+        assert_eq!(value.get("cache.missed"), None);
     }
 }

@@ -14,12 +14,18 @@ use crate::{
 pub(super) fn identify(
     app: &App,
     headers: &HeaderMap,
-    base: impl FnOnce() -> String,
+    request: &HeaderValue,
 ) -> Result<Arc<Context>, ApiError> {
     auth::authenticate(app.config.auth.mode, headers, &app.policy).map_err(|cause| {
-        tracing::debug!(%cause, "a request without identity");
+        tracing::debug!(
+            request.id = request.to_str().unwrap_or_default(),
+            %cause,
+            "a request without identity"
+        );
         let error = ApiError::new(StatusCode::UNAUTHORIZED, "");
-        match HeaderValue::try_from(format!("Keystone uri=\"{}\"", base())) {
+        // Where tokens are made (image-api 4.1). Nothing that the caller sent.
+        let uri = &app.config.auth.keystone.auth_url;
+        match HeaderValue::try_from(format!("Keystone uri=\"{uri}\"")) {
             Ok(value) => error.with_header(header::WWW_AUTHENTICATE, value),
             Err(_) => error,
         }

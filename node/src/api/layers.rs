@@ -15,7 +15,7 @@ use crate::{
         caller,
         error::ApiError,
         framing, healthcheck,
-        images::{self, Turns},
+        images::Turns,
         router::{self, Resource},
         schemas::Schemas,
         versions::{self, Asked},
@@ -23,6 +23,7 @@ use crate::{
     app::App,
     data::download::ChunkUse,
     metrics::Metrics,
+    serve::Client,
     telemetry::{self, AccessLog},
 };
 
@@ -37,7 +38,7 @@ pub(super) struct Api {
     /// Updates that met a conflict.
     pub(super) turns: Turns,
     /// Pages that cost more than reading their images.
-    pub(super) pages: Semaphore,
+    pub(super) pages: Arc<Semaphore>,
     /// Where lines of requests go.
     log: &'static AccessLog,
 }
@@ -46,17 +47,18 @@ impl Api {
     pub(super) fn new(app: Arc<App>) -> Self {
         let schemas = Schemas::new(&app.config.image_format);
         let turns = Turns::new();
+        let pages = app.config.limits.concurrent_pages;
         Self {
             app,
             schemas,
             turns,
-            pages: Semaphore::new(images::PAGES),
+            pages: Arc::new(Semaphore::new(pages.min(Semaphore::MAX_PERMITS))),
             log: telemetry::access_log(),
         }
     }
 
     /// The base of absolute URLs, without a slash at its end: as configured, or as the client
-    /// reached this node.
+    /// reached this node. What it says of that is the name of a host, or refused in `framing`.
     pub(super) fn base(&self, headers: &HeaderMap) -> String {
         let api = &self.app.config.api;
         if !api.public_endpoint.is_empty() {
@@ -65,6 +67,7 @@ impl Api {
         let host = headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok())
+            .filter(|host| !host.is_empty())
             .unwrap_or(&api.listen);
         format!("http://{host}")
     }
@@ -80,6 +83,7 @@ pub(super) async fn serve(api: &Api, request: Request<Body>) -> Response {
         Err(error) => (generated(), Some(error)),
     };
     let mut line = Line::new(api.log, method.clone(), id.clone());
+    line.client = request.extensions().get::<Client>().cloned();
     let result = match refused {
         None => {
             // Nothing of ours is left half done by a panic but what the handler itself owned.
@@ -93,16 +97,32 @@ pub(super) async fn serve(api: &Api, request: Request<Body>) -> Response {
     };
     let mut response = match result {
         Ok(response) => response,
-        Err(error) => error.render(accept.as_ref()),
+        Err(error) => {
+            if error.status == StatusCode::FORBIDDEN {
+                note_refusal(&line, &error);
+            }
+            error.render(accept.as_ref())
+        }
     };
-    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        response = error.render(accept.as_ref());
-    }
     api.app
         .metrics
         .request(line.route, &method, response.status(), line.elapsed());
     response.headers_mut().insert(REQUEST_ID, id);
     line.answered(response)
+}
+
+/// Why a caller may not, for who sets proxy and policy up (`log.level = "debug"`).
+fn note_refusal(line: &Line, error: &ApiError) {
+    let caller = line.caller.as_deref();
+    tracing::debug!(
+        request.id = line.id.to_str().unwrap_or_default(),
+        http.route = line.route,
+        user.id = caller.and_then(|caller| caller.user_id.as_deref()),
+        project.id = caller.and_then(|caller| caller.project_id.as_deref()),
+        roles = caller.map(|caller| caller.roles.join(",")),
+        cause = error.message,
+        "a request that is forbidden"
+    );
 }
 
 /// 500 for a request whose handler panicked. What panics once on damaged data may do so again:
@@ -154,6 +174,7 @@ async fn answer(
         Asked::Root => "/v2",
         Asked::Resource(_) => resource.map_or("unknown", Resource::template),
     };
+    line.image = resource.and_then(Resource::image);
     if options {
         return Ok(Response::new(Body::empty()));
     }
@@ -173,8 +194,8 @@ async fn answer(
                 request.extensions_mut().insert(Arc::clone(&chunks));
                 line.chunks = Some(chunks);
             }
-            let context =
-                caller::identify(&api.app, request.headers(), || api.base(request.headers()))?;
+            let context = caller::identify(&api.app, request.headers(), &line.id)?;
+            line.caller = Some(Arc::clone(&context));
             router::call(api, context, resource, request).await
         }
     }

@@ -11,13 +11,12 @@ use std::{
     task::Poll,
 };
 
-use axum::extract::ConnectInfo;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, sync::Notify};
 use tower::Service as _;
 
-use super::{Counters, Settings, socket::Counted};
+use super::{Client, Counters, Settings, socket::Counted};
 
 /// What all connections of a listener share.
 pub(super) struct Serving {
@@ -26,6 +25,7 @@ pub(super) struct Serving {
     counters: Counters,
     draining: AtomicBool,
     drain: Notify,
+    cut: Arc<AtomicBool>,
 }
 
 impl Serving {
@@ -42,6 +42,7 @@ impl Serving {
             counters,
             draining: AtomicBool::new(false),
             drain: Notify::new(),
+            cut: Arc::default(),
         }
     }
 
@@ -51,17 +52,23 @@ impl Serving {
         self.drain.notify_waiters();
     }
 
+    /// Notes that what still runs is now cut, for the log.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+    }
+
     /// Serves one connection to its end.
     pub(super) async fn run(
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
     ) -> Result<(), hyper::Error> {
+        let client = Client::new(peer, Arc::clone(&self.cut));
         let service = service_fn(|mut request: http::Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(client.clone());
             self.service.clone().call(request)
         });
-        let socket = TokioIo::new(Counted::new(stream, &self.counters));
+        let socket = TokioIo::new(Counted::new(stream, &self.counters, client.clone()));
         let mut connection = pin!(self.http.serve_connection(socket, service));
         let mut drained = pin!(self.drain.notified());
         // Polled once, before the flag is looked at, so that no drain is missed; after that only

@@ -5,6 +5,7 @@
 //! the peer takes bytes, since a write ends in the socket's buffer, which may hold minutes of a
 //! slow but honest client.
 
+mod client;
 mod connection;
 pub mod open_files;
 mod peers;
@@ -13,7 +14,12 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::{
@@ -21,6 +27,10 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
+
+pub use client::Client;
+#[cfg(test)]
+pub(crate) use client::client;
 
 use crate::{
     app::App,
@@ -33,6 +43,12 @@ const BACKLOG: u32 = 1024;
 
 /// The pause after a failed accept (out of file descriptors, most likely).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The log speaks of a state that lasts once in this time.
+const SAY_EVERY: Duration = Duration::from_secs(60);
+
+/// While it drains, more often.
+const SAY_DRAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// Bounds of one listener.
 #[derive(Debug, Clone)]
@@ -153,9 +169,9 @@ impl Server {
     pub async fn run(self, service: axum::Router, stop: CancellationToken) -> Drained {
         let Self {
             listener,
+            address,
             settings,
             counters,
-            ..
         } = self;
         let serving = Arc::new(connection::Serving::new(
             &settings,
@@ -177,6 +193,15 @@ impl Server {
                             .flatten();
                         let Some(place) = place else {
                             counters.refused.inc();
+                            if let Some(count) = refusals.say(Instant::now()) {
+                                tracing::warn!(
+                                    count,
+                                    listener = %address,
+                                    open = connections.len(),
+                                    last_from = %peer.ip(),
+                                    "connections are answered 503: too many, of all or of one peer"
+                                );
+                            }
                             refusals.answer(stream);
                             continue;
                         };
@@ -201,13 +226,24 @@ impl Server {
         }
         drop(listener);
         serving.drain();
-        let ended = tokio::time::timeout(settings.drain_timeout, async {
-            while let Some(ended) = connections.join_next().await {
-                note_end(&counters, ended);
+        let deadline = Instant::now() + settings.drain_timeout;
+        while !connections.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
             }
-        });
-        let _ = ended.await;
+            match tokio::time::timeout(left.min(SAY_DRAIN_EVERY), connections.join_next()).await {
+                Ok(Some(ended)) => note_end(&counters, ended),
+                Ok(None) => break,
+                Err(_) => tracing::info!(
+                    open = connections.len(),
+                    seconds_left = deadline.saturating_duration_since(Instant::now()).as_secs(),
+                    "draining"
+                ),
+            }
+        }
         let cut = connections.len();
+        serving.cut();
         connections.abort_all();
         while let Some(ended) = connections.join_next().await {
             note_end(&counters, ended);

@@ -1,7 +1,10 @@
 //! What a connection past the bound gets: a short 503, without a parser and without a task that
 //! could pile up.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -9,6 +12,7 @@ use tokio::{
     sync::Semaphore,
 };
 
+use super::SAY_EVERY;
 use crate::api::error::RETRY_AFTER_SECONDS;
 
 /// Refused connections that are lingered for at most; past that they are closed at once.
@@ -26,6 +30,9 @@ const TEXT: &str = "Too many connections. Try again shortly.";
 pub(super) struct Refusals {
     answer: String,
     lingering: Arc<Semaphore>,
+    said: Option<Instant>,
+    /// Since then.
+    unsaid: u64,
 }
 
 impl Default for Refusals {
@@ -40,11 +47,25 @@ impl Default for Refusals {
                  connection: close\r\n\r\n{TEXT}"
             ),
             lingering: Arc::new(Semaphore::new(AT_ONCE)),
+            said: None,
+            unsaid: 0,
         }
     }
 }
 
 impl Refusals {
+    /// Counts one refusal; gives how many there were since the log last spoke of them, if it should
+    /// speak now.
+    pub(super) fn say(&mut self, now: Instant) -> Option<u64> {
+        self.unsaid += 1;
+        let lately = |said| now.saturating_duration_since(said) < SAY_EVERY;
+        if self.said.is_some_and(lately) {
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+
     /// Answers 503 and closes. The answer fits the empty buffer of a new socket, so writing it
     /// never waits. Then the request is read away where there is room for that: closing a socket
     /// with unread bytes resets it, and the client may lose the answer.
@@ -67,5 +88,22 @@ impl Refusals {
             let _ = tokio::time::timeout(PATIENCE, rest).await;
             drop(permit);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_refusals_is_one_line_a_minute_that_counts_them() {
+        let mut refusals = Refusals::default();
+        let begin = Instant::now();
+        assert_eq!(refusals.say(begin), Some(1));
+        for second in 0..60 {
+            assert_eq!(refusals.say(begin + Duration::from_secs(second)), None);
+        }
+        assert_eq!(refusals.say(begin + SAY_EVERY), Some(61));
+        assert_eq!(refusals.say(begin + SAY_EVERY), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The socket below a connection: it counts what goes through, and nothing else yet. It must stay
+//! The socket below a connection: it counts what goes through, and notes why it failed. It must stay
 //! vectored, or hyper copies bodies into a buffer of its own.
 
 use std::{
@@ -13,22 +13,34 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::Counters;
+use super::{Client, Counters};
 
-/// A stream with its counters.
+/// A stream with its counters and its client.
 pub(super) struct Counted {
     stream: TcpStream,
     received: Counter,
     sent: Counter,
+    client: Client,
 }
 
 impl Counted {
-    pub(super) fn new(stream: TcpStream, counters: &Counters) -> Self {
+    pub(super) fn new(stream: TcpStream, counters: &Counters, client: Client) -> Self {
         Self {
             stream,
             received: counters.received.clone(),
             sent: counters.sent.clone(),
+            client,
         }
+    }
+
+    fn sent(&self, result: io::Result<usize>) -> Poll<io::Result<usize>> {
+        match &result {
+            Ok(count) => {
+                self.sent.inc_by(*count as u64);
+            }
+            Err(error) => self.client.note(error),
+        }
+        Poll::Ready(result)
     }
 }
 
@@ -39,7 +51,8 @@ impl AsyncRead for Counted {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))
+            .inspect_err(|error| self.client.note(error))?;
         self.received
             .inc_by((buffer.filled().len() - before) as u64);
         Poll::Ready(Ok(()))
@@ -52,9 +65,8 @@ impl AsyncWrite for Counted {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.stream).poll_write(context, data))?;
-        self.sent.inc_by(count as u64);
-        Poll::Ready(Ok(count))
+        let result = ready!(Pin::new(&mut self.stream).poll_write(context, data));
+        self.sent(result)
     }
 
     fn poll_write_vectored(
@@ -62,9 +74,8 @@ impl AsyncWrite for Counted {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
-        self.sent.inc_by(count as u64);
-        Poll::Ready(Ok(count))
+        let result = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices));
+        self.sent(result)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -7,9 +7,8 @@ use std::{
 };
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
-    extract::ConnectInfo,
     routing::{get, put},
 };
 use bytes::Bytes;
@@ -21,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Counters, Drained, Server, Settings};
+use super::{Client, Counters, Drained, Server, Settings};
 
 /// How long a test waits for what must happen.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -113,7 +112,7 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 async fn requests_follow_each_other_on_one_connection() {
     let service = Router::new().route(
         "/",
-        get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.ip().to_string()),
+        get(async |Extension(client): Extension<Client>| client.address().to_string()),
     );
     let server = start(settings(), service);
     let mut client = server.connect().await;
@@ -279,20 +278,45 @@ fn endless() -> Body {
     }))
 }
 
+/// Answers without end, and shows whom.
+fn endless_to() -> (Router, tokio::sync::mpsc::UnboundedReceiver<Client>) {
+    let (seen, clients) = tokio::sync::mpsc::unbounded_channel();
+    let answer = async move |Extension(client): Extension<Client>| {
+        seen.send(client).unwrap();
+        endless()
+    };
+    (Router::new().route("/", get(answer)), clients)
+}
+
 #[tokio::test]
-async fn a_client_that_takes_no_bytes_is_cut() {
+async fn a_client_that_takes_no_bytes_is_cut_and_known_as_slow() {
     let short = Settings {
         slow_client_timeout: Duration::from_millis(300),
         ..settings()
     };
-    let server = start(short, Router::new().route("/", get(async || endless())));
+    let (service, mut clients) = endless_to();
+    let server = start(short, service);
     let mut client = server.connect().await;
     send(&mut client, GET).await;
     // The client is there and reads nothing.
-    eventually("the request", || server.counters.open.get() == 1).await;
+    let seen = clients.recv().await.unwrap();
+    assert_eq!(seen.lost(), "left");
     eventually("the cut", || server.counters.open.get() == 0).await;
     assert_eq!(server.counters.failed.get(), 1);
+    assert_eq!(seen.lost(), "slow");
     drop(client);
+}
+
+#[tokio::test]
+async fn a_client_that_closes_has_left() {
+    let (service, mut clients) = endless_to();
+    let server = start(settings(), service);
+    let mut client = server.connect().await;
+    send(&mut client, GET).await;
+    let seen = clients.recv().await.unwrap();
+    drop(client);
+    eventually("the end", || server.counters.open.get() == 0).await;
+    assert_eq!(seen.lost(), "left");
 }
 
 #[tokio::test]
@@ -339,13 +363,15 @@ async fn what_does_not_end_in_time_is_cut_when_stopping() {
         drain_timeout: Duration::from_millis(100),
         ..settings()
     };
-    let service = Router::new().route("/", get(async || endless()));
+    let (service, mut clients) = endless_to();
     let server = start(short, service);
     let mut client = server.connect().await;
     send(&mut client, GET).await;
     let mut first = [0; 1];
     client.read_exact(&mut first).await.unwrap();
+    let seen = clients.recv().await.unwrap();
     assert_eq!(server.stopped().await, Drained { cut: 1 });
+    assert_eq!(seen.lost(), "drained");
     // The client sees a broken transfer, never the end of a chunked body.
     let mut rest = Vec::new();
     let _ = client.read_to_end(&mut rest).await;

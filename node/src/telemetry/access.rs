@@ -3,11 +3,12 @@
 
 use std::{
     io::Write as _,
+    net::IpAddr,
     sync::{Arc, OnceLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use glimpse_registry::image::Timestamp;
+use glimpse_registry::image::{ImageId, Timestamp};
 
 use super::{ACCESS, Shared};
 use crate::api::timestamp;
@@ -23,7 +24,7 @@ struct Sink {
     human: bool,
 }
 
-/// What a line says.
+/// What a line says; `ops/LOGS.md` has the names and the values.
 #[derive(Debug)]
 pub struct Access<'a> {
     /// `X-Openstack-Request-Id`
@@ -40,7 +41,13 @@ pub struct Access<'a> {
     pub duration: Duration,
     /// How the answer ended.
     pub outcome: &'static str,
-    /// Of a download: where its chunks came from, and how many were not at hand.
+    /// Where the connection comes from.
+    pub client: Option<IpAddr>,
+    /// The caller's project.
+    pub project: Option<&'a str>,
+    /// The image in the path, if it names one.
+    pub image: Option<ImageId>,
+    /// Of a download: why chunks were not at hand, the worst cause, and how many.
     pub cache: Option<(&'static str, u32)>,
 }
 
@@ -115,6 +122,16 @@ fn write_json(out: &mut Vec<u8>, now: Duration, access: &Access<'_>) -> std::io:
         access.duration.as_micros(),
         access.outcome,
     )?;
+    if let Some(client) = access.client {
+        write!(out, ",\"client.address\":\"{client}\"")?;
+    }
+    if let Some(project) = access.project {
+        out.extend_from_slice(b",\"project.id\":");
+        serde_json::to_writer(&mut *out, project)?;
+    }
+    if let Some(image) = access.image {
+        write!(out, ",\"image.id\":\"{image}\"")?;
+    }
     if let Some((cache, missed)) = access.cache {
         write!(out, ",\"cache\":\"{cache}\",\"cache.missed\":{missed}")?;
     }
@@ -135,6 +152,15 @@ fn write_human(out: &mut Vec<u8>, now: Duration, access: &Access<'_>) -> std::io
         access.duration.as_micros(),
         access.outcome,
     )?;
+    if let Some(client) = access.client {
+        write!(out, " client.address={client}")?;
+    }
+    if let Some(project) = access.project {
+        write!(out, " project.id={project:?}")?;
+    }
+    if let Some(image) = access.image {
+        write!(out, " image.id={image}")?;
+    }
     if let Some((cache, missed)) = access.cache {
         write!(out, " cache={cache} cache.missed={missed}")?;
     }
@@ -153,7 +179,10 @@ mod tests {
         bytes: 7,
         duration: Duration::from_micros(1234),
         outcome: "broken",
-        cache: Some(("fill", 3)),
+        client: Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
+        project: Some("a\"b"),
+        image: Some(ImageId([7; 16])),
+        cache: Some(("absent", 3)),
     };
 
     #[test]
@@ -161,6 +190,9 @@ mod tests {
         let (log, text) = AccessLog::kept(false);
         log.write(&ACCESSED);
         log.write(&Access {
+            client: None,
+            project: None,
+            image: None,
             cache: None,
             ..ACCESSED
         });
@@ -184,10 +216,14 @@ mod tests {
                 "timestamp": null, "level": "INFO", "message": "request",
                 "target": "glimpse::access", "request.id": "req-a\"\\b", "http.method": "GET",
                 "http.route": "/v2/images/{id}/file", "http.status": 206, "http.bytes": 7,
-                "duration_us": 1234, "outcome": "broken", "cache": "fill", "cache.missed": 3,
+                "duration_us": 1234, "outcome": "broken", "client.address": "127.0.0.1",
+                "project.id": "a\"b", "image.id": "07070707-0707-0707-0707-070707070707",
+                "cache": "absent", "cache.missed": 3,
             })
         );
-        assert_eq!(second.get("cache"), None);
+        for left_out in ["client.address", "project.id", "image.id", "cache"] {
+            assert_eq!(second.get(left_out), None, "{left_out}");
+        }
     }
 
     #[test]
@@ -200,7 +236,9 @@ mod tests {
         let text = text();
         assert_eq!(text.lines().count(), 1, "{text}");
         let wanted = "request.id=\"a\\nb\" http.method=GET http.route=/v2/images/{id}/file \
-             http.status=206 http.bytes=7 duration_us=1234 outcome=broken cache=fill cache.missed=3\n";
+             http.status=206 http.bytes=7 duration_us=1234 outcome=broken client.address=127.0.0.1 \
+             project.id=\"a\\\"b\" image.id=07070707-0707-0707-0707-070707070707 \
+             cache=absent cache.missed=3\n";
         assert!(text.ends_with(wanted), "{text}");
     }
 
