@@ -152,7 +152,6 @@ impl Admin {
         let cache = self.app.cache.stats();
         let images = self.app.registry.read_local().image_count();
         let limits = &config.limits;
-        let taken = |bound: usize, left: usize| bound.saturating_sub(left);
         Status {
             name: config.node.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
@@ -182,15 +181,9 @@ impl Admin {
             load: Load {
                 connections: self.app.metrics.http_connections.get(),
                 max_connections: limits.connections,
-                uploads: taken(
-                    limits.concurrent_uploads,
-                    self.app.upload_slots.available_permits(),
-                ),
+                uploads: self.app.upload_slots.running(),
                 max_uploads: limits.concurrent_uploads,
-                downloads: taken(
-                    limits.concurrent_downloads,
-                    self.app.download_slots.available_permits(),
-                ),
+                downloads: self.app.download_slots.running(),
                 max_downloads: limits.concurrent_downloads,
             },
             warnings: self.app.warnings(),

@@ -7,8 +7,9 @@ use glimpse_registry::Registry;
 use glimpse_store::Store;
 
 use crate::{
+    api::memory::Memory,
     config::{Config, Problem},
-    data::DataState,
+    data::{DataState, slots::Slots},
     metrics::Metrics,
     policy::Policy,
 };
@@ -29,11 +30,12 @@ pub struct App {
     pub policy: Arc<Policy>,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Bounds uploads in progress (`limits.concurrent_uploads`); `try_acquire` and answer 503
-    /// with Retry-After when none is left.
-    pub upload_slots: Arc<tokio::sync::Semaphore>,
-    /// Bounds downloads in progress (`limits.concurrent_downloads`), likewise.
-    pub download_slots: Arc<tokio::sync::Semaphore>,
+    /// Bounds uploads in progress (`limits.concurrent_uploads`).
+    pub upload_slots: Arc<Slots>,
+    /// Bounds downloads in progress (`limits.concurrent_downloads`).
+    pub download_slots: Arc<Slots>,
+    /// Bounds what requests hold in memory for slow clients (`limits.json_memory`).
+    pub memory: Arc<Memory>,
     /// Image data in motion: decoded manifests, uploads in progress, counters.
     pub data: DataState,
 }

@@ -1,6 +1,6 @@
 //! Request bodies: whether there is one, and JSON within a bound (image-api 1.1).
 
-use std::io;
+use std::{io, sync::Arc};
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -8,7 +8,14 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::{api::error::ApiError, config::Limits};
+use crate::{
+    api::{
+        error::ApiError,
+        memory::{Memory, Room},
+    },
+    app::App,
+    config::Limits,
+};
 
 /// Whether the request brings a body: a length above 0, or a transfer coding on a method that
 /// takes one.
@@ -21,26 +28,37 @@ pub(super) fn present(method: &Method, headers: &HeaderMap) -> bool {
             .is_some_and(|length| length.as_bytes() != b"0")
 }
 
-/// A body above its limit is still read up to so many times the limit, and thrown away, so that
-/// the client comes to read why instead of finding a closed connection.
+/// A body that is refused is still read up to so many times the limit, and thrown away, so that
+/// the client comes to read why instead of finding a closed connection. Enough for what somebody
+/// sends by mistake; who sends more finds the connection closed.
 const DRAINED: usize = 8;
 
-/// The body as a JSON object or array within `limits.json_body` and `limits.json_timeout`.
+/// The body as a JSON object or array within `limits.json_body` and `limits.json_timeout`, and the
+/// room that it takes for as long as the request is about it.
 ///
 /// # Errors
-/// 400 without a body or when it is no JSON, 413 above the limit, 408 when it breaks off or comes
-/// too slowly.
-pub(super) async fn json(request: Request<Body>, limits: &Limits) -> Result<Value, ApiError> {
+/// 400 without a body or when it is no JSON, 413 above the limit, 503 without room for it, 408 when
+/// it breaks off or comes too slowly.
+pub(super) async fn json(request: Request<Body>, app: &App) -> Result<(Value, Room), ApiError> {
+    bounded(request, &app.config.limits, &app.memory).await
+}
+
+async fn bounded(
+    request: Request<Body>,
+    limits: &Limits,
+    memory: &Arc<Memory>,
+) -> Result<(Value, Room), ApiError> {
     if !present(request.method(), request.headers()) {
         return Err(ApiError::bad_request("Body expected in request."));
     }
-    let read = read(request.into_body(), limits.json_body_bytes);
+    let mut room = memory.room();
+    let read = read(request.into_body(), limits.json_body_bytes, &mut room);
     let bytes = match timeout(limits.json_timeout, read).await {
         Ok(read) => read?,
         Err(_) => return Err(incomplete("The request body did not arrive in time.")),
     };
     match serde_json::from_slice(&bytes) {
-        Ok(value @ (Value::Object(_) | Value::Array(_))) => Ok(value),
+        Ok(value @ (Value::Object(_) | Value::Array(_))) => Ok((value, room)),
         Ok(_) => Err(ApiError::bad_request(
             "Unexpected body type. Expected list/dict.",
         )),
@@ -50,27 +68,49 @@ pub(super) async fn json(request: Request<Body>, limits: &Limits) -> Result<Valu
     }
 }
 
-async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
+async fn read(mut body: Body, limit: usize, room: &mut Room) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::new();
     let mut length = 0_usize;
+    let mut refused = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(broken)?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
         length = length.saturating_add(data.len());
-        if length <= limit {
-            bytes.extend_from_slice(&data);
-        } else if length > limit.saturating_mul(DRAINED) {
-            break;
+        if refused.is_none() {
+            refused = append(&mut bytes, &data, limit, room).err();
+        }
+        if refused.is_some() {
+            // What is thrown away holds nothing.
+            bytes = Vec::new();
+            room.resize(0)?;
+            if length > limit.saturating_mul(DRAINED) {
+                break;
+            }
         }
     }
+    match refused {
+        Some(error) => Err(error),
+        None => Ok(bytes),
+    }
+}
+
+/// Appends a piece. The room is taken before the memory.
+fn append(bytes: &mut Vec<u8>, data: &[u8], limit: usize, room: &mut Room) -> Result<(), ApiError> {
+    let length = bytes.len().saturating_add(data.len());
     if length > limit {
         return Err(ApiError::too_large(format!(
             "The request body is larger than {limit} bytes."
         )));
     }
-    Ok(bytes)
+    if length > bytes.capacity() {
+        let capacity = length.max(bytes.capacity().saturating_mul(2)).min(limit);
+        room.resize(capacity)?;
+        bytes.reserve_exact(capacity - bytes.len());
+    }
+    bytes.extend_from_slice(data);
+    Ok(())
 }
 
 /// 400 for a body that is framed wrongly, 408 for one that ends early. The connection is over.
@@ -98,7 +138,16 @@ fn incomplete(message: &str) -> ApiError {
 mod tests {
     use std::time::Duration;
 
+    use futures_util::{StreamExt, stream};
+
     use super::*;
+    use crate::api::memory::SMALL;
+
+    /// With room for all.
+    async fn json(request: Request<Body>, limits: &Limits) -> Result<Value, ApiError> {
+        let read = bounded(request, limits, &Memory::new(64 << 20)).await;
+        read.map(|(value, _)| value)
+    }
 
     fn limits(json_body_bytes: usize) -> Limits {
         Limits {
@@ -140,9 +189,7 @@ mod tests {
             let end = std::iter::once(Ok("]"));
             Request::post("/")
                 .header(header::TRANSFER_ENCODING, "chunked")
-                .body(Body::from_stream(futures_util::stream::iter(
-                    pieces.chain(end),
-                )))
+                .body(Body::from_stream(stream::iter(pieces.chain(end))))
                 .unwrap()
         };
         let read = json(pieces(5), &limits(11)).await.unwrap();
@@ -158,9 +205,46 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn bodies_hold_no_more_memory_than_they_may() {
+        let memory = Memory::new(4 * SMALL);
+        let limits = limits(4 * SMALL);
+        let piece = || Ok::<_, io::Error>(vec![b' '; 2 * SMALL - 1]);
+        let request = |body| {
+            Request::post("/")
+                .header(header::TRANSFER_ENCODING, "chunked")
+                .body(body)
+                .unwrap()
+        };
+        // Begins and never ends, and holds what it has brought.
+        let begun = stream::iter([piece(), piece()]).chain(stream::pending());
+        let standing = bounded(request(Body::from_stream(begun)), &limits, &memory);
+        let mut standing = Box::pin(standing);
+        assert!(futures_util::poll!(&mut standing).is_pending());
+        let held = memory.held();
+        assert!(held >= 3 * SMALL as u64, "{held}");
+        // A large one comes to its end and is refused; a small one is read.
+        let large = stream::iter([piece(), Ok(b"{}".to_vec())]);
+        let error = bounded(request(Body::from_stream(large)), &limits, &memory)
+            .await
+            .unwrap_err();
+        assert_eq!(error.status, 503);
+        assert!(error.retry_after.is_some());
+        assert_eq!(memory.held(), held);
+        let small = bounded(request(Body::from("{}")), &limits, &memory).await;
+        assert_eq!(small.unwrap().0, serde_json::json!({}));
+        drop(standing);
+        assert_eq!(memory.held(), 0);
+        let large = stream::iter([piece(), Ok(b"{}".to_vec())]);
+        let read = bounded(request(Body::from_stream(large)), &limits, &memory).await;
+        // While the request is about it.
+        assert!(memory.held() > 0);
+        drop(read.unwrap());
+        assert_eq!(memory.held(), 0);
+    }
+
+    #[tokio::test]
     async fn a_body_that_breaks_off_is_408() {
-        let cut =
-            futures_util::stream::iter([Ok("["), Err(std::io::Error::other("reset by peer"))]);
+        let cut = stream::iter([Ok("["), Err(std::io::Error::other("reset by peer"))]);
         let request = Request::post("/")
             .header(header::TRANSFER_ENCODING, "chunked")
             .body(Body::from_stream(cut))
@@ -176,7 +260,7 @@ mod tests {
             (io::ErrorKind::UnexpectedEof, 408),
             (io::ErrorKind::ConnectionReset, 408),
         ] {
-            let bad = futures_util::stream::iter([Ok("["), Err(io::Error::new(kind, "chunk"))]);
+            let bad = stream::iter([Ok("["), Err(io::Error::new(kind, "chunk"))]);
             let request = Request::post("/")
                 .header(header::TRANSFER_ENCODING, "chunked")
                 .body(Body::from_stream(bad))
@@ -187,7 +271,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_does_not_come_is_408_and_closes() {
-        let slow = futures_util::stream::pending::<Result<&str, std::io::Error>>();
+        let slow = stream::pending::<Result<&str, std::io::Error>>();
         let request = Request::post("/")
             .header(header::TRANSFER_ENCODING, "chunked")
             .body(Body::from_stream(slow))

@@ -1,9 +1,6 @@
 //! The one mapping from errors to status and body.
 
-use axum::{
-    body::Body,
-    response::{IntoResponse, Response},
-};
+use axum::{body::Body, response::Response};
 use glimpse_registry::{Error as RegistryError, outcome::Rejection};
 use glimpse_replication::Unavailable;
 use glimpse_store::StoreError;
@@ -16,7 +13,8 @@ use crate::{
     policy::image::Denied,
 };
 
-/// Seconds that a client should wait after any 503 (`Retry-After`).
+/// Seconds that a client should wait after any 503 (`Retry-After`). Longer than an election takes, and
+/// than a full queue takes to empty; short enough that a person who waits for it notices nothing.
 pub const RETRY_AFTER_SECONDS: u32 = 2;
 
 /// An answer that is an error. `message` is for the client and is escaped when shown as HTML.
@@ -76,7 +74,7 @@ impl ApiError {
         }
     }
 
-    /// The 503 of a bound on transfers.
+    /// The 503 of a bound on what is in progress.
     pub fn busy(what: &str) -> Self {
         Self::unavailable(format!("too many {what} are in progress; try again later"))
     }
@@ -155,15 +153,6 @@ impl ApiError {
         for (name, value) in self.headers {
             headers.append(name, value);
         }
-        response
-    }
-}
-
-impl IntoResponse for ApiError {
-    /// The status with the error as an extension; the outermost layer renders the body by `Accept`.
-    fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
-        response.extensions_mut().insert(self);
         response
     }
 }
@@ -252,13 +241,14 @@ impl From<Broken> for ApiError {
 impl From<ManifestError> for ApiError {
     fn from(error: ManifestError) -> Self {
         match error {
-            ManifestError::Lost | ManifestError::Busy => Self::unavailable(error.to_string()),
-            ManifestError::Missing
+            ManifestError::Lost
+            | ManifestError::Busy
+            | ManifestError::Missing
             | ManifestError::Damaged
-            | ManifestError::Mismatch
-            | ManifestError::Cache(_)
-            | ManifestError::Task(_) => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+            | ManifestError::Mismatch => Self::unavailable(error.to_string()),
+            // What exactly is for the log.
+            ManifestError::Cache(_) | ManifestError::Task(_) => {
+                Self::unavailable("the manifest of the image cannot be read now")
             }
         }
     }
@@ -380,10 +370,16 @@ fn title(status: StatusCode) -> &'static str {
     status.canonical_reason().unwrap_or("Error")
 }
 
+/// Characters of a cause that are shown. It may repeat what the client sent, which may be as long as
+/// a body, and in HTML six times as long.
+const CAUSE: usize = 1024;
+
 /// The cause, or what the status says by itself.
 fn explanation(error: &ApiError) -> &str {
-    if !error.message.is_empty() {
-        return &error.message;
+    let message = error.message.as_str();
+    if !message.is_empty() {
+        let end = message.char_indices().nth(CAUSE).map(|(end, _)| end);
+        return end.and_then(|end| message.get(..end)).unwrap_or(message);
     }
     match error.status {
         StatusCode::UNAUTHORIZED => {
@@ -473,6 +469,12 @@ mod tests {
         let body = html(&error);
         assert!(!body.contains("<script>"), "{body}");
         assert!(body.contains("&lt;script&gt;alert(&#x27;x &amp; &quot;y&quot;&#x27;)"));
+    }
+
+    #[test]
+    fn what_an_error_repeats_of_a_request_has_a_bound() {
+        let error = ApiError::bad_request("é".repeat(1 << 20));
+        assert_eq!(explanation(&error), "é".repeat(CAUSE));
     }
 
     #[test]

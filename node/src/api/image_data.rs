@@ -3,12 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Extension,
-    body::Body,
-    extract::{Path, State},
-    response::Response,
-};
+use axum::{body::Body, response::Response};
 use glimpse_registry::{image::Image, outcome::Rejection, status::Status};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
@@ -21,6 +16,7 @@ use crate::{
         download::{ChunkBody, ChunkUse},
         manifests::{Known, ManifestError},
         pipeline::Broken,
+        slots::{Slot, Taken},
         source::Locations,
         upload::{self, Job},
     },
@@ -31,19 +27,19 @@ use crate::{
 };
 
 /// `PUT /v2/images/{id}/file`
-pub async fn upload(
-    State(app): State<Arc<App>>,
-    Extension(context): Extension<Arc<Context>>,
-    Path(id): Path<String>,
+pub(crate) async fn upload(
+    app: &Arc<App>,
+    context: &Context,
+    id: &str,
     request: http::Request<Body>,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let expects_continue = parts.headers.contains_key(header::EXPECT);
-    let accepted = match accept_upload(&app, &context, &id, &parts.headers).await {
+    let accepted = match accept_upload(app, context, id, &parts.headers).await {
         Ok(accepted) => accepted,
         Err(error) => {
             if !expects_continue {
-                upload::drain(&app, body);
+                upload::drain(app, body);
             }
             return Err(closing(error));
         }
@@ -62,9 +58,9 @@ pub async fn upload(
         expects_continue,
         slot,
     };
-    match upload::run(app, job).await {
+    match upload::run(Arc::clone(app), job).await {
         Ok(()) => Ok(empty(StatusCode::NO_CONTENT)),
-        Err(error) => Err(closing(ApiError::of_upload(error, &id))),
+        Err(error) => Err(closing(ApiError::of_upload(error, id))),
     }
 }
 
@@ -73,7 +69,7 @@ struct Accepted {
     image: Arc<Image>,
     store: NamedStore,
     declared: Option<u64>,
-    slot: upload::Slot,
+    slot: Slot,
 }
 
 /// Every check that needs no byte of the body, in the order of image-api 1.4.
@@ -106,13 +102,16 @@ async fn accept_upload(
     if declared.is_some_and(|size| size > cap) {
         return Err(Broken::TooLarge { cap }.into());
     }
-    let slot = upload::Slot::take(app, context.project_id.as_deref()).map_err(|taken| {
-        app.metrics.refuse_upload("slots");
-        ApiError::busy(match taken {
-            upload::Taken::Node => "uploads",
-            upload::Taken::Project => "uploads of the project",
-        })
-    })?;
+    let slot = app
+        .upload_slots
+        .take(context.project_id.as_deref())
+        .map_err(|taken| {
+            app.metrics.refuse_upload("slots");
+            ApiError::busy(match taken {
+                Taken::Node => "uploads",
+                Taken::Project => "uploads of the project",
+            })
+        })?;
     Ok(Accepted {
         image,
         store,
@@ -122,10 +121,10 @@ async fn accept_upload(
 }
 
 /// `GET` and `HEAD /v2/images/{id}/file`
-pub async fn download(
-    State(app): State<Arc<App>>,
-    Extension(context): Extension<Arc<Context>>,
-    Path(id): Path<String>,
+pub(crate) async fn download(
+    app: &Arc<App>,
+    context: &Context,
+    id: &str,
     request: http::Request<Body>,
 ) -> Result<Response, ApiError> {
     // A body is refused by the router, and is not read here.
@@ -135,7 +134,7 @@ pub async fn download(
         true => &["download_image"],
         false => &["download_image", "download_from_store"],
     };
-    let image = find(&app, &context, &id, rules).await?;
+    let image = find(app, context, id, rules).await?;
     if image.status == Status::Deactivated && !context.is_admin {
         return Err(ApiError::new(
             StatusCode::FORBIDDEN,
@@ -151,15 +150,31 @@ pub async fn download(
     if image.locations.is_empty() {
         return Ok(empty(StatusCode::NO_CONTENT));
     }
+    // HEAD too: both may have to wait until a lost manifest is made from all of the data.
+    let slot = app
+        .download_slots
+        .take(context.project_id.as_deref())
+        .map_err(|taken| {
+            app.metrics.refuse_download("slots");
+            ApiError::busy(match taken {
+                Taken::Node => "downloads",
+                Taken::Project => "downloads of the project",
+            })
+        })?;
     // Bytes that no manifest vouches for are not served.
     let reference = image.manifest.as_ref().ok_or(ManifestError::Missing)?;
     let known = app
         .data
         .manifests
-        .of(reference, &image, &app)
+        .of(reference, &image, app)
         .await
-        .inspect_err(|error| tracing::error!(image.id = %image.id, %error, "no manifest"))?;
-    answer(&app, &image, known, &prefer, &request).await
+        .inspect_err(|error| {
+            app.metrics.refuse_download("manifest");
+            if app.data.said.first(image.id, "no manifest") {
+                tracing::error!(image.id = %image.id, %error, "no manifest");
+            }
+        })?;
+    answer(app, &image, known, &prefer, &request, slot).await
 }
 
 /// Conditions, range, headers and body of a download that is allowed.
@@ -169,6 +184,7 @@ async fn answer(
     known: Arc<Known>,
     prefer: &[String],
     request: &http::request::Parts,
+    slot: Slot,
 ) -> Result<Response, ApiError> {
     let (method, headers) = (&request.method, &request.headers);
     let length = known.manifest.length();
@@ -201,17 +217,10 @@ async fn answer(
     let body = if *method == Method::HEAD {
         Body::empty()
     } else {
-        let slot = Arc::clone(&app.download_slots)
-            .try_acquire_owned()
-            .map_err(|_| {
-                app.metrics.refuse_download("slots");
-                ApiError::busy("downloads")
-            })?;
         let locations = Arc::new(Locations::of(image, &app.stores, prefer));
         let chunks = request.extensions.get::<Arc<ChunkUse>>();
         let mut body = ChunkBody::new(
             Arc::clone(app),
-            image.id,
             known,
             locations,
             chunks.cloned().unwrap_or_default(),
@@ -219,7 +228,10 @@ async fn answer(
             slot,
         );
         body.first().await.map_err(|error| {
-            app.metrics.refuse_download("unreadable");
+            app.metrics.refuse_download(match error {
+                glimpse_cache::Error::NoRoom => "cache",
+                _ => "unreadable",
+            });
             ApiError::unavailable(format!("the image data cannot be read now: {error}"))
         })?;
         Body::new(body)

@@ -1,7 +1,7 @@
 //! An image as JSON, written straight to bytes: show and list spend their time here.
 
 use glimpse_registry::{
-    image::{Image, Location},
+    image::{Attributes, Image, Location},
     status::Status,
 };
 
@@ -16,6 +16,21 @@ const HIDDEN: [&str; 2] = ["os_glance_stage_host", "os_glance_hash_op_host"];
 
 /// Room for a record of usual size.
 pub(super) const USUAL_BYTES: usize = 1024;
+
+/// More bytes than [`write`] appends for an image with these attributes, where its locations are of
+/// usual size.
+pub(super) fn most_bytes(attributes: &Attributes) -> usize {
+    /// What has a bound of its own (names, tags, hashes, locations), and quotes and commas around it.
+    const REST: usize = 16 << 10;
+    /// A control character is written as `\u0001`.
+    const ESCAPED: usize = 6;
+    let properties = attributes.properties.iter();
+    let text: usize = properties
+        .map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len) + 1)
+        .chain(attributes.tags.iter().map(|tag| tag.len() + 1))
+        .sum();
+    REST + text * ESCAPED
+}
 
 /// Appends the image as the caller sees it.
 pub(super) fn write(out: &mut Vec<u8>, app: &App, context: &Context, image: &Image) {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::{body::Body, response::Response};
 use glimpse_registry::{
     Error as RegistryError, View,
-    image::{Image, ImageId, Visibility},
+    image::{Attributes, Image, ImageId, Visibility},
     outcome::Rejection,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use serde_json::Value;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
     api::{
@@ -19,6 +19,7 @@ use crate::{
         image_view,
         layers::Api,
         list_query::{self, BadQuery, Listing},
+        memory::{self, Room},
         new_image,
         patch::{self, Change},
         precondition::{self, Read},
@@ -28,10 +29,12 @@ use crate::{
     policy::{self, image::check_project},
 };
 
-/// How often a PATCH or a conditional DELETE starts over because somebody else was faster.
+/// How often a PATCH or a conditional DELETE starts over because somebody else was faster. Who has
+/// its turn meets only writers that have not met a conflict yet, and each of those only once.
 const ATTEMPTS: usize = 16;
 
-/// Queues at which updates of contended images stand; images share them by id.
+/// Queues at which updates of contended images stand; images share them by id. Few images are
+/// contended at once, so that hardly any two stand at one; a queue costs some bytes.
 const QUEUES: usize = 64;
 
 /// Where updates that met a conflict stand in line, so that many clients of one node that change
@@ -43,11 +46,20 @@ impl Turns {
         Self(std::array::from_fn(|_| Mutex::new(())))
     }
 
-    async fn take(&self, id: ImageId) -> Option<MutexGuard<'_, ()>> {
+    pub(super) fn queue(&self, id: ImageId) -> &Mutex<()> {
+        let Self([first, ..]) = self;
         let [.., last] = id.0;
-        match self.0.get(usize::from(last) % QUEUES) {
-            Some(queue) => Some(queue.lock().await),
-            None => None,
+        self.0.get(usize::from(last) % QUEUES).unwrap_or(first)
+    }
+}
+
+/// Waits for a turn, for `limits.turn_timeout` at most.
+pub(super) async fn turn<T>(app: &App, waiting: impl Future<Output = T>) -> Result<T, ApiError> {
+    match timeout(app.config.limits.turn_timeout, waiting).await {
+        Ok(turn) => Ok(turn),
+        Err(_) => {
+            app.metrics.http_refused_turns.inc();
+            Err(ApiError::busy("requests of this kind"))
         }
     }
 }
@@ -62,7 +74,7 @@ pub(super) async fn create(
     base: &str,
 ) -> Result<Response, ApiError> {
     let config = &app.config;
-    let Value::Object(members) = body::json(request, &config.limits).await? else {
+    let (Value::Object(members), _room) = body::json(request, app).await? else {
         return Err(ApiError::bad_request(
             "Request body must be a JSON object of image attributes.",
         ));
@@ -77,13 +89,14 @@ pub(super) async fn create(
     let id = new
         .id
         .unwrap_or_else(|| ImageId::from_random(rand::random()));
+    let room = room_for(app, &new.attributes)?;
     let image = match app.registry.create_image(id, new.attributes).await {
         Err(RegistryError::Rejected(Rejection::IdTaken)) => {
             return Err(ApiError::conflict(format!("Image ID {id} already exists!")));
         }
         result => result?,
     };
-    let mut response = show_response(app, context, &image);
+    let mut response = show_response(app, context, &image, room)?;
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::try_from(format!("{base}/v2/images/{id}")) {
@@ -111,9 +124,6 @@ fn may_create(app: &App, context: &Context, new: &new_image::NewImage) -> Result
     })
 }
 
-/// Pages that are put together beside the threads that serve, at once.
-pub(super) const PAGES: usize = 8;
-
 /// `GET /v2/images`
 pub(super) async fn list(
     api: &Api,
@@ -132,10 +142,14 @@ pub(super) async fn list(
         return page(app, &context, &view, &listing);
     }
     // Whoever waits here has no page yet: what waits is small.
-    let _one = api.pages.acquire().await;
+    let one = turn(app, Arc::clone(&api.pages).acquire_owned()).await?;
     let view = app.registry.read().await?;
     let app = Arc::clone(app);
-    let page = tokio::task::spawn_blocking(move || page(&app, &context, &view, &listing));
+    let page = tokio::task::spawn_blocking(move || {
+        // Works on when its client has gone.
+        let _one = one;
+        page(&app, &context, &view, &listing)
+    });
     match page.await {
         Ok(page) => page,
         Err(broken) => match broken.try_into_panic() {
@@ -181,15 +195,15 @@ fn page(
     out.extend_from_slice(b"],\"first\":\"");
     listing.write_first(&mut out);
     out.extend_from_slice(b"\",\"schema\":\"/v2/schemas/images\"");
-    // A page of images that the policy hides all is not the end.
-    let last = last.or(page.last().map(|image| image.id));
+    // Where the policy hides a whole page the list ends, as in the reference: a link would name an
+    // image that the caller may not see.
     if let Some(last) = last.filter(|_| full) {
         out.extend_from_slice(b",\"next\":\"");
         listing.write_next(&mut out, last);
         out.push(b'"');
     }
     out.push(b'}');
-    Ok(json(out))
+    large(app.memory.room(), out)
 }
 
 /// `GET /v2/images/{id}`
@@ -202,7 +216,7 @@ pub(super) async fn show(
     let image = find(app, context, id).await?;
     authorize::check(&app.policy, "get_image", context, &image)?;
     match precondition::read(headers, image.version)? {
-        Read::Whole => Ok(show_response(app, context, &image)),
+        Read::Whole => show_response(app, context, &image, app.memory.room()),
         Read::Unchanged => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -228,15 +242,15 @@ pub(super) async fn update(
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     let media = patch::MediaType::parse(content_type)?;
-    let document = body::json(request, &app.config.limits).await?;
+    let (document, _room) = body::json(request, app).await?;
     let changes = patch::parse(media, document, &app.config.image_format)?;
-    let mut turn = None;
+    let mut queued = None;
     for _ in 0..ATTEMPTS {
         let image = find(app, context, id).await?;
         authorize::check(&app.policy, "get_image", context, &image)?;
         precondition::write(&headers, image.version)?;
         if changes.is_empty() {
-            return Ok(show_response(app, context, &image));
+            return show_response(app, context, &image, app.memory.room());
         }
         let mut attributes = image.attributes.clone();
         for change in &changes {
@@ -249,20 +263,21 @@ pub(super) async fn update(
             )?;
         }
         attribute::check_quotas(Some(&image.attributes), &attributes, &app.config.limits)?;
+        let room = room_for(app, &attributes)?;
         let updated = app
             .registry
             .update_image(image.id, image.version, attributes)
             .await;
         match updated {
             Err(RegistryError::Rejected(Rejection::VersionConflict { .. })) => {
-                if turn.is_none() {
-                    turn = turns.take(image.id).await;
+                if queued.is_none() {
+                    queued = Some(turn(app, turns.queue(image.id).lock()).await?);
                 }
             }
             Err(RegistryError::Rejected(Rejection::ImageNotFound)) => {
                 return Err(ApiError::no_image(id));
             }
-            result => return Ok(show_response(app, context, &result?)),
+            result => return show_response(app, context, &result?, room),
         }
     }
     Err(contended())
@@ -340,18 +355,39 @@ pub(super) async fn find(app: &App, context: &Context, id: &str) -> Result<Arc<I
     authorize::find(&view, context, id)
 }
 
+/// Room for the answer to a write, taken before it: a client that is refused may try again.
+fn room_for(app: &App, attributes: &Attributes) -> Result<Room, ApiError> {
+    let mut room = app.memory.room();
+    room.resize(image_view::most_bytes(attributes))?;
+    Ok(room)
+}
+
 /// 200 with the image.
-fn show_response(app: &App, context: &Context, image: &Image) -> Response {
+fn show_response(
+    app: &App,
+    context: &Context,
+    image: &Image,
+    room: Room,
+) -> Result<Response, ApiError> {
     let mut out = Vec::with_capacity(image_view::USUAL_BYTES);
     image_view::write(&mut out, app, context, image);
-    let mut response = json(out);
+    let mut response = large(room, out)?;
     response
         .headers_mut()
         .insert(header::ETAG, precondition::etag(image.version));
-    response
+    Ok(response)
 }
 
-/// 200 with a JSON body.
+/// 200 with a JSON body of any length, for which there must be room until its client has taken it.
+pub(super) fn large(mut room: Room, mut out: Vec<u8>) -> Result<Response, ApiError> {
+    if out.capacity() > memory::SMALL {
+        out.shrink_to_fit();
+    }
+    room.resize(out.len())?;
+    Ok(json(room.hold(out)))
+}
+
+/// 200 with a JSON body, a small one or one that all answers share.
 pub(super) fn json(body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(

@@ -18,7 +18,7 @@ pub(super) fn stage() -> Result<Response, ApiError> {
 
 /// `POST .../import`: 400, since the body can name no enabled method.
 pub(super) async fn start(app: &App, request: Request<Body>) -> Result<Response, ApiError> {
-    let body = body::json(request, &app.config.limits).await?;
+    let (body, _room) = body::json(request, app).await?;
     let Some(method) = body.get("method") else {
         return Err(ApiError::bad_request(
             "Import request requires a 'method' field.",

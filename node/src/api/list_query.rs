@@ -63,6 +63,9 @@ pub enum BadQuery {
     /// Double quotes of `in:` that do not pair up between commas.
     #[error("Invalid filter value {0}. Quotes must enclose whole values.")]
     Quotes(String),
+    /// More conditions than anybody needs.
+    #[error("Too many filters: at most {FILTERS} can be combined.")]
+    Filters,
     /// A time that is none.
     #[error("Bad \"{0}\" query filter format. Use ISO 8601 DateTime notation.")]
     Time(&'static str),
@@ -116,7 +119,7 @@ pub(super) fn parse(query: &str, scope: Scope, limits: &Limits) -> Result<Listin
             "changes-since" => return Err(BadQuery::ChangesSince),
             // Overwritten with false by the reference: deleted images are never listed.
             "deleted" => {}
-            "tag" => filters.all.push(Filter::Tag(value.trim().to_owned())),
+            "tag" => filters.tag(value.trim())?,
             _ => filters.add(name, value)?,
         }
     }
@@ -143,7 +146,7 @@ pub(super) fn parse(query: &str, scope: Scope, limits: &Limits) -> Result<Listin
     Ok(Listing { query, parameters })
 }
 
-/// Images on a page that is put together at once.
+/// Images on a page that is put together at once, and values that are looked up for it.
 const SHORT: usize = 100;
 
 impl Listing {
@@ -157,6 +160,7 @@ impl Listing {
                 .filters
                 .iter()
                 .any(|filter| matches!(filter, Filter::Number(..) | Filter::Time(..)))
+            && query.filters.iter().map(values).sum::<usize>() <= SHORT
     }
 
     /// Appends `/v2/images?...` without a marker.
@@ -185,6 +189,21 @@ impl Listing {
             out.extend_from_slice(b"marker=");
             out.extend_from_slice(marker.to_string().as_bytes());
         }
+    }
+}
+
+/// Values that a filter looks up.
+fn values(filter: &Filter) -> usize {
+    match filter {
+        Filter::Text(_, values) => values.len(),
+        Filter::Id(ids) => ids.len(),
+        Filter::Status(statuses) => statuses.len(),
+        Filter::Tag(_)
+        | Filter::Property(..)
+        | Filter::Number(..)
+        | Filter::Time(..)
+        | Filter::Protected(_)
+        | Filter::Nothing => 1,
     }
 }
 
@@ -336,6 +355,10 @@ fn direction(value: &str) -> Result<Direction, BadQuery> {
     }
 }
 
+/// Conditions of one query at most. An image with all the tags and properties that the default
+/// quotas let it have can still be asked for by each of them; what is compared pairwise stays short.
+const FILTERS: usize = 300;
+
 /// The conditions so far. Of a repeated filter on one name the last holds, as in the reference.
 #[derive(Default)]
 struct Filters {
@@ -348,7 +371,22 @@ impl Filters {
         let filter = filter(name, value)?;
         match self.named.iter_mut().find(|(known, _)| known == name) {
             Some((_, earlier)) => *earlier = filter,
-            None => self.named.push((name.to_owned(), filter)),
+            None => {
+                self.named.push((name.to_owned(), filter));
+                self.check()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tag(&mut self, tag: &str) -> Result<(), BadQuery> {
+        self.all.push(Filter::Tag(tag.to_owned()));
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), BadQuery> {
+        if self.named.len() + self.all.len() > FILTERS {
+            return Err(BadQuery::Filters);
         }
         Ok(())
     }

@@ -56,6 +56,7 @@ fn only_short_pages_in_creation_order_are_cheap() {
         "sort_key=name",
         "size_min=1",
         "created_at=gt:2026-01-01",
+        &format!("name=in:{}", ["n"; 101].join(",")),
     ] {
         assert!(!read(dear).unwrap().is_cheap(), "{dear}");
     }
@@ -418,4 +419,24 @@ proptest! {
         let again = read(link.split_once('?').map_or("", |(_, query)| query)).unwrap();
         prop_assert_eq!(again, listing);
     }
+}
+
+#[test]
+fn the_number_of_filters_has_a_bound() {
+    let properties = |count: usize| {
+        let pairs: Vec<_> = (0..count).map(|at| format!("p{at}=x")).collect();
+        pairs.join("&")
+    };
+    let tags = |count: usize| vec!["tag=x"; count].join("&");
+    assert_eq!(filters(&properties(300)).len(), 300);
+    assert_eq!(filters(&tags(300)).len(), 300);
+    for many in [
+        properties(301),
+        tags(301),
+        format!("{}&{}", properties(150), tags(151)),
+    ] {
+        assert_eq!(read(&many), Err(BadQuery::Filters));
+    }
+    // Of one name the last counts, so these are one.
+    assert_eq!(filters(&vec!["p=x"; 1000].join("&")).len(), 1);
 }

@@ -30,7 +30,7 @@ pub(super) async fn list(app: &App, context: &Context, id: &str) -> Result<Respo
         image_view::location,
     );
     out.push(b']');
-    Ok(images::json(out))
+    images::large(app.memory.room(), out)
 }
 
 /// `POST /v2/images/{id}/locations`: every refusal that needs no job; nothing is added.
@@ -40,7 +40,7 @@ pub(super) async fn add(
     id: &str,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    let Value::Object(members) = body::json(request, &app.config.limits).await? else {
+    let (Value::Object(members), _room) = body::json(request, app).await? else {
         return Err(ApiError::bad_request("A location must be a JSON object."));
     };
     check_body(&members).map_err(ApiError::bad_request)?;

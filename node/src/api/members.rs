@@ -39,7 +39,7 @@ pub(super) async fn list(app: &App, context: &Context, id: &str) -> Result<Respo
         .filter(|member| sees(app, context, &image, &member.member_id));
     separated(&mut out, visible, write);
     out.extend_from_slice(b"],\"schema\":\"/v2/schemas/members\"}");
-    Ok(images::json(out))
+    images::large(app.memory.room(), out)
 }
 
 /// `POST .../members`
@@ -204,8 +204,7 @@ async fn text(
     name: &str,
     expected: &str,
 ) -> Result<String, ApiError> {
-    let body = body::json(request, &app.config.limits).await?;
-    let Value::Object(mut members) = body else {
+    let (Value::Object(mut members), _) = body::json(request, app).await? else {
         return Err(ApiError::bad_request(expected));
     };
     match members.remove(name) {

@@ -13,7 +13,7 @@ mod caller;
 pub mod error;
 mod framing;
 mod healthcheck;
-pub mod image_data;
+pub(crate) mod image_data;
 mod image_view;
 mod images;
 mod import;
@@ -22,6 +22,7 @@ mod layers;
 mod list_query;
 mod locations;
 mod members;
+pub mod memory;
 mod metadefs;
 mod new_image;
 mod patch;
@@ -34,3 +35,6 @@ pub(crate) mod timestamp;
 mod versions;
 
 pub use router::router;
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,7 @@ pub(super) async fn create(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     check(app, context)?;
-    let body = body::json(request, &app.config.limits).await?;
+    let (body, _room) = body::json(request, app).await?;
     for required in ["type", "input"] {
         if body.get(required).is_none() {
             return Err(ApiError::bad_request(format!(

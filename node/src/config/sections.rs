@@ -257,6 +257,12 @@ pub struct CacheConfig {
     pub residency_interval: Duration,
     /// Chunks of a download that are fetched beyond the one that is needed next.
     pub read_ahead: usize,
+    /// Bytes of chunks that are served from memory because no slot can be had.
+    #[serde(with = "values::size")]
+    pub unpooled_memory: u64,
+    /// How long a download waits for room in it.
+    #[serde(with = "values::duration")]
+    pub unpooled_wait: Duration,
     /// Bytes of decoded manifests in memory.
     #[serde(with = "values::size")]
     pub manifest_memory: u64,
@@ -280,6 +286,8 @@ impl Default for CacheConfig {
             audit_interval: Duration::from_secs(600),
             residency_interval: Duration::from_millis(100),
             read_ahead: 3,
+            unpooled_memory: 64 << 20,
+            unpooled_wait: Duration::from_secs(5),
             manifest_memory: 64 << 20,
             manifest_rebuilds: 2,
             manifest_rebuild_queue: 64,
@@ -331,12 +339,23 @@ pub struct Limits {
     /// A JSON body that is not complete after so long is given up.
     #[serde(with = "values::duration")]
     pub json_timeout: Duration,
+    /// Bytes of all JSON bodies that are read and all answers that are not taken yet; small ones do
+    /// not count.
+    #[serde(with = "values::size")]
+    pub json_memory: usize,
+    /// Listings at once that sort, or filter by number or time.
+    pub concurrent_pages: usize,
+    /// How long such a listing, or a PATCH to an image that others change, waits for its turn.
+    #[serde(with = "values::duration")]
+    pub turn_timeout: Duration,
     /// Uploads at once.
     pub concurrent_uploads: usize,
     /// Uploads of one project at once; 0: only the bound on all.
     pub concurrent_uploads_per_project: usize,
     /// Downloads at once.
     pub concurrent_downloads: usize,
+    /// Downloads of one project at once; 0: only the bound on all.
+    pub concurrent_downloads_per_project: usize,
     /// An upload that brings no byte for so long is cut.
     #[serde(with = "values::duration")]
     pub upload_idle_timeout: Duration,
@@ -395,9 +414,13 @@ impl Default for Limits {
             max_request_id_length: 64,
             json_body_bytes: 1 << 20,
             json_timeout: Duration::from_secs(30),
+            json_memory: 256 << 20,
+            concurrent_pages: 8,
+            turn_timeout: Duration::from_secs(5),
             concurrent_uploads: 64,
             concurrent_uploads_per_project: 32,
             concurrent_downloads: 1024,
+            concurrent_downloads_per_project: 512,
             upload_idle_timeout: Duration::from_secs(60),
             upload_min_rate: 1 << 10,
             upload_window: crate::data::pipeline::WINDOW,

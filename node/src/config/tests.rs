@@ -721,3 +721,18 @@ proptest::proptest! {
         let _ = parse_duration(&text);
     }
 }
+
+#[test]
+fn one_answer_always_fits_the_memory_for_answers() {
+    let text = "[limits]\njson_memory = \"11MiB\"\n";
+    refused(load(text), "limits.json_memory", "must be at least 12MiB");
+    assert!(load("[limits]\njson_memory = \"12MiB\"\n").is_ok());
+}
+
+#[test]
+fn what_a_401_names_is_a_url_that_a_header_can_hold() {
+    for url in ["", "identity.example.org", "http://", "http://a\\\", x=\\\"b"] {
+        let text = format!("[auth.keystone]\nauth_url = \"{url}\"\n");
+        refused(load(&text), "auth.keystone.auth_url", "must be a URL");
+    }
+}

@@ -236,6 +236,7 @@ impl Config {
             ("limits.concurrent_uploads", limits.concurrent_uploads),
             ("limits.concurrent_downloads", limits.concurrent_downloads),
             ("limits.connections", limits.connections),
+            ("limits.concurrent_pages", limits.concurrent_pages),
             ("workers.reaper.batch", reaper.batch),
             ("workers.reaper.max_failures", reaper.max_failures),
             ("workers.reaper.max_suspects", reaper.max_suspects),
@@ -250,6 +251,7 @@ impl Config {
         let bytes = |bytes: usize| bytes as u64;
         for (key, size, least) in [
             ("cache.size", cache.size, 4 << 20),
+            ("cache.unpooled_memory", cache.unpooled_memory, 1 << 20),
             ("limits.image_size_cap", limits.image_size_cap, 1),
             (
                 "limits.image_property_size",
@@ -295,6 +297,21 @@ impl Config {
             found.push(Problem::new(
                 "limits.limit_param_default",
                 "must not exceed limits.api_limit_max",
+            ));
+        }
+        // One answer must fit whatever is in it: JSON may take six bytes for one.
+        let largest = limits
+            .page_bytes
+            .saturating_add(limits.image_properties_bytes.saturating_mul(8))
+            .max(limits.json_body_bytes);
+        if limits.json_memory < largest {
+            found.push(Problem::new(
+                "limits.json_memory",
+                format!(
+                    "must be at least {}: limits.json_body, or limits.page_size and 8 times \
+                     limits.image_properties_size",
+                    show_size(largest as u64)
+                ),
             ));
         }
         if registry.election_ticks <= registry.heartbeat_ticks {

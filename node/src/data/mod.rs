@@ -3,7 +3,9 @@
 //! `upload` runs one upload from the first byte to the outcome and owns its clean-up; `pipeline`
 //! moves the bytes past inspector, hashes and store within a bounded window; `hashes` computes.
 //! `download` turns a manifest and a range into a body; `source` is where missing chunks come from;
-//! `manifests` keeps decoded manifests in memory; `rebuild` makes a lost one from the data.
+//! `slots` bounds both;
+//! `manifests` keeps decoded manifests in memory; `rebuild` makes a lost one from the data;
+//! `said` keeps the log of damage short.
 
 pub mod download;
 pub mod hashes;
@@ -11,11 +13,13 @@ pub mod manifests;
 pub mod objects;
 pub mod pipeline;
 mod rebuild;
+pub mod said;
+pub mod slots;
 pub mod source;
 pub mod upload;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -39,6 +43,8 @@ pub struct DataState {
     pub manifests: manifests::ManifestCache,
     /// Counters, for metrics.
     pub counters: Counters,
+    /// What the log said of damaged data lately.
+    pub said: said::Said,
     /// Wakes the reaper: something was deleted.
     pub reaper_wake: Notify,
     /// By store, the keys under which uploads met an object that should not be there.
@@ -46,8 +52,6 @@ pub struct DataState {
     /// Uploads that a task of this process owns, to which image, and what tells the task that the
     /// image is gone; the reaper leaves them alone.
     live: Mutex<HashMap<UploadId, (ImageId, CancellationToken)>>,
-    /// Upload slots taken by each project.
-    projects: upload::Projects,
     /// The tasks of uploads: they finish their clean-up even when the client is gone.
     tasks: TaskTracker,
 }
@@ -58,10 +62,10 @@ impl DataState {
         Self {
             manifests: manifests::ManifestCache::new(config),
             counters: Counters::default(),
+            said: said::Said::default(),
             reaper_wake: Notify::default(),
             leftovers: Mutex::default(),
             live: Mutex::default(),
-            projects: upload::Projects::default(),
             tasks: TaskTracker::default(),
         }
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::stream;
-use glimpse_tests::{Client, Node, Raw, Setup, eventually, exchange, random_bytes};
+use glimpse_tests::{Client, Node, Persona, Raw, Setup, eventually, exchange, random_bytes};
 use serde_json::json;
 
 const MIB: usize = 1 << 20;
@@ -17,10 +17,7 @@ async fn standing_upload(node: &Node, client: &Client) -> (Raw, String) {
              content-type: application/octet-stream\r\ncontent-length: 1000000\r\n\r\nabc"
         ))
         .await;
-    eventually("saving", async || {
-        (client.show(&id).await.expect(200).field("status") == "saving").then_some(())
-    })
-    .await;
+    client.reaches(&id, "saving").await;
     (connection, id)
 }
 
@@ -132,10 +129,7 @@ async fn an_upload_that_stands_still_is_cut_and_the_image_queued_again() {
     let client = node.client();
     let (mut connection, id) = standing_upload(&node, &client).await;
     assert!(connection.closes().await);
-    eventually("queued", async || {
-        (client.show(&id).await.expect(200).field("status") == "queued").then_some(())
-    })
-    .await;
+    client.reaches(&id, "queued").await;
     eventually("an empty store", async || {
         node.stored_files().is_empty().then_some(())
     })
@@ -301,6 +295,104 @@ async fn metadata_is_answered_while_every_place_for_transfers_is_taken() {
     .await;
     eventually("a free place for a download", async || {
         (client.download(&queued).await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pages_that_nobody_reads_take_no_more_memory_than_they_may() {
+    // Larger than what socket buffers take, so that the node has to hold it.
+    let node = Setup::new()
+        .set("limits.page_size", "24MiB")
+        .set("limits.json_memory", "40MiB")
+        .start()
+        .await;
+    let client = node.client();
+    let small = client.created(json!({"name": "small"})).await;
+    let mut large = json!({"name": "large"});
+    for at in 0..14 {
+        large[format!("p{at}")] = json!("x".repeat(60_000));
+    }
+    for _ in 0..32 {
+        client.create(large.clone()).await.expect(201);
+    }
+    let mut held = Raw::connect(&node.address()).await;
+    held.send("GET /v2/images?limit=1000 HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await;
+    assert!(held.head().await.unwrap().starts_with("HTTP/1.1 200"));
+    for _ in 0..3 {
+        let refused = client.list("limit=1000").await.expect(503);
+        assert!(refused.header("retry-after").is_some());
+        client.list("name=small").await.expect(200);
+        client.show(&small).await.expect(200);
+        client.created(json!({})).await;
+    }
+    assert!(node.metric("http_held_bytes").await > 16.0 * MIB as f64);
+    drop(held);
+    eventually("room", async || {
+        (client.list("limit=1000").await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn json_bodies_that_do_not_end_take_no_more_memory_than_they_may() {
+    let node = Setup::new()
+        .set("limits.page_size", "64KiB")
+        .set("limits.image_properties_size", "64KiB")
+        .set("limits.json_memory", "1MiB")
+        .start()
+        .await;
+    let client = node.client();
+    let mut held = Raw::connect(&node.address()).await;
+    held.send("POST /v2/images HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n")
+        .await;
+    held.send(" ".repeat(900_000)).await;
+    // White space around the same small object.
+    let padded = format!("{}{}", " ".repeat(600_000), json!({"name": "padded"}));
+    let create = async || {
+        let call = client.call("POST", "/v2/images").body(padded.clone());
+        call.send().await.status
+    };
+    eventually("the body that stands", async || {
+        (node.metric("http_held_bytes").await > 900_000.0).then_some(())
+    })
+    .await;
+    for _ in 0..3 {
+        assert_eq!(create().await, 503);
+    }
+    client.created(json!({})).await;
+    client.list("").await.expect(200);
+    drop(held);
+    eventually("room", async || (create().await == 201).then_some(())).await;
+}
+
+#[tokio::test]
+async fn one_project_cannot_take_every_download() {
+    let node = Setup::trusted()
+        .set("limits.concurrent_downloads", 2)
+        .set("limits.concurrent_downloads_per_project", 1)
+        .start()
+        .await;
+    let admin = node.client_of(&Persona::admin());
+    let public = json!({"visibility": "public"});
+    let id = admin.active(public, random_bytes(32 * MIB, 1)).await;
+    let mut held = Raw::connect(&node.address()).await;
+    held.send(format!(
+        "GET /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\nx-identity-status: Confirmed\r\n\
+         x-project-id: alpha\r\nx-roles: member,reader\r\n\r\n"
+    ))
+    .await;
+    assert!(held.head().await.unwrap().starts_with("HTTP/1.1 200"));
+    let alpha = node.client_of(&Persona::member("alpha"));
+    let refused = alpha.download(&id).await.expect(503);
+    assert!(refused.header("retry-after").is_some());
+    alpha.show(&id).await.expect(200);
+    let beta = node.client_of(&Persona::member("beta"));
+    beta.range(&id, "bytes=0-0").await.expect(206);
+    drop(held);
+    eventually("its place to be free", async || {
+        (alpha.range(&id, "bytes=0-0").await.status == 206).then_some(())
     })
     .await;
 }

@@ -568,3 +568,40 @@ async fn a_null_is_shown_as_null_and_never_matches() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_list_ends_where_the_policy_hides_a_whole_page() {
+    let node = Setup::trusted().start().await;
+    let member = node.client_of(&Persona::member("alpha"));
+    let shown = member.created(json!({})).await;
+    let admin = node.client_of(&Persona::admin());
+    // Without an owner: found by everybody, seen by admins.
+    let hidden = [(); 2].map(|()| json!({"owner": null, "visibility": "private"}));
+    for body in hidden {
+        admin.create(body).await.expect(201);
+    }
+    let page = member.list("limit=2").await.expect(200).json();
+    assert_eq!(page["images"], json!([]));
+    assert!(page.get("next").is_none(), "{page}");
+    assert_eq!(member.list_all("limit=3").await, [shown]);
+    assert_eq!(admin.list_all("limit=2").await.len(), 3);
+}
+
+#[tokio::test]
+async fn the_number_of_filters_has_a_bound() {
+    let node = Node::start().await;
+    let client = node.client();
+    let id = client
+        .create(json!({"p1": "x"}))
+        .await
+        .expect(201)
+        .field("id");
+    let filters = |count: usize| {
+        let pairs: Vec<_> = (0..count).map(|at| format!("p{at}=x")).collect();
+        pairs.join("&")
+    };
+    assert!(client.list_all(&filters(300)).await.is_empty());
+    let refused = client.list(&filters(301)).await.expect(400);
+    assert!(refused.text().contains("filters"), "{}", refused.text());
+    assert_eq!(client.list_all("p1=x").await, [id]);
+}

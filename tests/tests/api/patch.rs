@@ -417,3 +417,24 @@ async fn updated_at_moves_and_created_at_stays() {
     assert_eq!(after.field("created_at"), before.field("created_at"));
     assert!(after.field("updated_at") >= before.field("updated_at"));
 }
+
+#[tokio::test]
+async fn locations_are_shown_where_configured_and_not_taken_yet() {
+    let node = Setup::new()
+        .set("api.show_multiple_locations", true)
+        .start()
+        .await;
+    let client = node.client();
+    let id = client.active(json!({}), "bytes").await;
+    let shown = client.show(&id).await.expect(200).json()["locations"].clone();
+    assert_eq!(shown.as_array().map(Vec::len), Some(1));
+    for document in [
+        json!([{"op": "replace", "path": "/locations", "value": shown}]),
+        json!([{"op": "add", "path": "/locations/-", "value": shown[0]}]),
+        json!([{"op": "remove", "path": "/locations/0"}]),
+    ] {
+        client.patch(&id, document).await.expect(403);
+    }
+    assert_eq!(client.show(&id).await.json()["locations"], shown);
+    assert_eq!(client.download(&id).await.expect(200).text(), "bytes");
+}

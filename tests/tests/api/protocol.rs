@@ -402,3 +402,34 @@ async fn without_auth_every_caller_is_an_admin_of_project_default() {
     let image = client.create(json!({})).await.expect(201);
     assert_eq!(image.field("owner"), "default");
 }
+
+#[tokio::test]
+async fn a_host_that_is_none_is_refused_and_never_repeated() {
+    let node = Setup::trusted()
+        .set("auth.keystone.auth_url", "https://identity.example.org/v3")
+        .start()
+        .await;
+    let ask = async |host: &str, path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let (status, head, body) = exchange(&node.address(), &request).await;
+        (status, format!("{head}{}", String::from_utf8_lossy(&body)))
+    };
+    let (status, answer) = ask("evil.example.org", "/v2/images").await;
+    assert_eq!(status, 401);
+    let wanted = "www-authenticate: keystone uri=\"https://identity.example.org/v3\"\r\n";
+    assert!(answer.contains(wanted), "{answer}");
+    assert!(!answer.contains("evil"), "{answer}");
+    for host in ["a\", error=\"evil", "evil/x", "x@evil", "evil:x", "<evil>"] {
+        for path in ["/", "/versions", "/v2/images"] {
+            let (status, answer) = ask(host, path).await;
+            assert_eq!(status, 400, "{host} {path}");
+            assert!(!answer.contains("evil"), "{answer}");
+        }
+    }
+    let (status, answer) = ask("images.example.org:9292", "/versions").await;
+    assert_eq!(status, 200);
+    assert!(
+        answer.contains("http://images.example.org:9292/v2/"),
+        "{answer}"
+    );
+}

@@ -12,12 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use axum::{
-    Extension,
-    body::Body,
-    extract::{Path, State},
-    response::Response,
-};
+use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures_util::stream;
 use glimpse_cache::{Cache, Manifests};
@@ -31,15 +26,14 @@ use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use crate::{
-    api::{error::ApiError, image_data},
+    api::{error::ApiError, image_data, memory::Memory},
     app::{App, NamedStore, Stores},
     auth::Context,
-    config::Config,
-    config::ReaperConfig,
-    data::DataState,
+    config::{AuthMode, Config, ReaperConfig},
+    data::{DataState, slots::Slots},
     metrics::Metrics,
     policy::Policy,
     workers::reaper::Reaper,
@@ -61,19 +55,19 @@ impl glimpse_replication::Clock for Clock {
 }
 
 /// A node without its listener.
-pub(super) struct Rig {
-    pub(super) app: Arc<App>,
+pub(crate) struct Rig {
+    pub(crate) app: Arc<App>,
     pub(super) dir: TempDir,
     /// Seconds that the wall clock is ahead.
     pub(super) jump: Arc<AtomicU64>,
 }
 
 impl Rig {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
 
-    pub(super) fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         Self::over(|store| store, change)
     }
 
@@ -150,11 +144,22 @@ impl Rig {
             max_fills: 4,
             audit_interval: config.cache.audit_interval,
             residency_interval: config.cache.residency_interval,
+            unpooled_size: config.cache.unpooled_memory,
+            unpooled_wait: config.cache.unpooled_wait,
         };
         let data = DataState::new(&config.cache);
         let app = App {
-            upload_slots: Arc::new(Semaphore::new(config.limits.concurrent_uploads)),
-            download_slots: Arc::new(Semaphore::new(config.limits.concurrent_downloads)),
+            upload_slots: Slots::new(
+                config.auth.mode,
+                config.limits.concurrent_uploads,
+                config.limits.concurrent_uploads_per_project,
+            ),
+            download_slots: Slots::new(
+                config.auth.mode,
+                config.limits.concurrent_downloads,
+                config.limits.concurrent_downloads_per_project,
+            ),
+            memory: Memory::new(config.limits.json_memory),
             config: Arc::new(config),
             registry,
             cache: Cache::open(cache).unwrap(),
@@ -215,13 +220,7 @@ impl Rig {
             "application/octet-stream".parse().unwrap(),
         );
         add(map, headers);
-        image_data::upload(
-            State(Arc::clone(&self.app)),
-            Extension(Arc::new(context.clone())),
-            Path(id.to_string()),
-            request,
-        )
-        .await
+        image_data::upload(&self.app, context, &id.to_string(), request).await
     }
 
     pub(super) async fn get(
@@ -247,13 +246,7 @@ impl Rig {
             .body(Body::empty())
             .unwrap();
         add(request.headers_mut(), headers);
-        image_data::download(
-            State(Arc::clone(&self.app)),
-            Extension(Arc::new(context.clone())),
-            Path(id.to_string()),
-            request,
-        )
-        .await
+        image_data::download(&self.app, context, &id.to_string(), request).await
     }
 
     pub(super) async fn status(&self, id: ImageId) -> Option<Status> {
@@ -286,10 +279,8 @@ impl Rig {
             StatusCode::NO_CONTENT
         );
         // The task lets go of its slot after it has answered.
-        self.until(what, async || {
-            self.app.upload_slots.available_permits() == 8
-        })
-        .await;
+        self.until(what, async || self.app.upload_slots.running() == 0)
+            .await;
     }
 
     /// Waits for `holds`.
@@ -314,6 +305,8 @@ impl Rig {
 /// The settings of a node that is tested.
 pub(super) fn config() -> Config {
     let mut config = Config::default();
+    // Callers are of several projects.
+    config.auth.mode = AuthMode::TrustedHeaders;
     config.limits.image_size_cap = 1 << 30;
     config.limits.upload_idle_timeout = Duration::from_secs(60);
     config.limits.upload_lease = Duration::from_secs(300);
@@ -359,7 +352,7 @@ pub(super) fn named_store(name: &str, store: Arc<dyn Store>) -> NamedStore {
 }
 
 /// Of a raw image.
-pub(super) fn attributes(owner: &str, visibility: Visibility) -> Attributes {
+pub(crate) fn attributes(owner: &str, visibility: Visibility) -> Attributes {
     Attributes {
         name: None,
         visibility,
@@ -386,7 +379,7 @@ pub(super) fn member(project: &str) -> Context {
     person(project, &["member", "reader"], false)
 }
 
-pub(super) fn person(project: &str, roles: &[&str], is_admin: bool) -> Context {
+pub(crate) fn person(project: &str, roles: &[&str], is_admin: bool) -> Context {
     Context {
         user_id: Some("u".to_owned()),
         project_id: Some(project.to_owned()),

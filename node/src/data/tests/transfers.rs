@@ -128,7 +128,7 @@ async fn what_is_uploaded_is_downloaded_whole_and_by_range() {
             assert_eq!(other.status(), StatusCode::OK);
         }
     }
-    assert_eq!(rig.app.download_slots.available_permits(), 8);
+    assert_eq!(rig.app.download_slots.running(), 0);
     assert_eq!(rig.app.data.counters.downloads_broken.get(), 0);
 }
 
@@ -213,8 +213,7 @@ async fn an_upload_whose_handler_is_dropped_is_cleaned_up_all_the_same() {
     assert_eq!(rig.status(id).await, Some(Status::Saving));
     drop(sender);
     rig.until("queued again", async || {
-        rig.status(id).await == Some(Status::Queued)
-            && rig.app.upload_slots.available_permits() == 8
+        rig.status(id).await == Some(Status::Queued) && rig.app.upload_slots.running() == 0
     })
     .await;
     rig.assert_untouched(id, "after the drop").await;
@@ -314,7 +313,7 @@ async fn an_image_changed_just_before_its_upload_begins_is_judged_by_what_it_is(
                 declared,
                 body: Body::from(data.clone()),
                 expects_continue: false,
-                slot: upload::Slot::take(&rig.app, Some("p")).unwrap(),
+                slot: rig.app.upload_slots.take(Some("p")).unwrap(),
             };
             let error = upload::run(Arc::clone(&rig.app), job).await.unwrap_err();
             let error = ApiError::of_upload(error, "id");
@@ -372,12 +371,39 @@ async fn the_quota_holds_under_concurrent_uploads_of_unknown_size() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_of_unknown_size_side_by_side_leave_each_other_room_in_the_quota() {
+    let rig = Arc::new(Rig::with(|config| {
+        config.limits.user_storage_quota = Some(20 * MIB as u64);
+        config.limits.reserve_step = 64 * MIB as u64;
+        config.limits.concurrent_uploads = 10;
+    }));
+    let data = random(7, MIB);
+    let mut all = Vec::new();
+    for _ in 0..10 {
+        let id = rig.image().await;
+        let (sender, body) = open();
+        let upload = tokio::spawn({
+            let rig = Arc::clone(&rig);
+            async move { rig.put(id, body).await.map(|response| response.status()) }
+        });
+        // Until it has what it reserves.
+        for piece in data.chunks(MIB / 4) {
+            sender.send(Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        all.push((sender, upload));
+    }
+    for (sender, upload) in all {
+        drop(sender);
+        assert_eq!(upload.await.unwrap().unwrap(), 204);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_bound_uploads_and_downloads() {
     let rig = Rig::new();
     let id = rig.image().await;
-    let held = Arc::clone(&rig.app.upload_slots)
-        .try_acquire_many_owned(8)
-        .unwrap();
+    let take = |_| rig.app.upload_slots.take(Some("p")).unwrap();
+    let held: Vec<_> = (0..8).map(take).collect();
     let error = rig.put(id, "x").await.unwrap_err();
     assert_eq!(error.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(error.retry_after.is_some());
@@ -395,32 +421,36 @@ async fn slots_bound_uploads_and_downloads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_project_cannot_take_every_upload_slot() {
-    let rig = Rig::with(|config| config.limits.concurrent_uploads_per_project = 2);
+async fn one_project_cannot_take_every_slot() {
+    let rig = Rig::with(|config| {
+        config.limits.concurrent_uploads_per_project = 2;
+        config.limits.concurrent_downloads_per_project = 2;
+    });
     let id = rig.image().await;
     let of_q = rig.image_of("q", Visibility::Private).await;
-    let held: Vec<_> = (0..2)
-        .map(|_| upload::Slot::take(&rig.app, Some("p")).unwrap())
-        .collect();
-    let error = rig.put(id, "x").await.unwrap_err();
-    assert_eq!(error.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(error.retry_after.is_some());
-    assert!(error.message.contains("project"), "{}", error.message);
-    // The refused one holds nothing.
-    assert_eq!(rig.app.upload_slots.available_permits(), 6);
+    let refused = |result: Result<axum::response::Response, ApiError>| {
+        let error = result.unwrap_err();
+        assert_eq!(error.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(error.retry_after.is_some());
+        assert!(error.message.contains("project"), "{}", error.message);
+    };
+    let take = |_| rig.app.upload_slots.take(Some("p")).unwrap();
+    let held: Vec<_> = (0..2).map(take).collect();
+    refused(rig.put(id, "x").await);
     let put = rig.put_as(&member("q"), of_q, &[], "x").await;
     assert_eq!(put.unwrap().status(), 204);
     drop(held);
-    assert_eq!(rig.put(id, "x").await.unwrap().status(), 204);
+    assert_eq!(rig.put(id, random(1, 2 * MIB)).await.unwrap().status(), 204);
 
-    let rig = Rig::with(|config| config.limits.concurrent_uploads_per_project = 0);
-    let all: Vec<_> = (0..8)
-        .map(|_| upload::Slot::take(&rig.app, None).unwrap())
-        .collect();
-    let taken = upload::Slot::take(&rig.app, Some("p")).err();
-    assert_eq!(taken, Some(upload::Taken::Node));
-    drop(all);
-    assert!(upload::Slot::take(&rig.app, Some("p")).is_ok());
+    let open = [
+        rig.get(id, &[]).await.unwrap(),
+        rig.get(id, &[]).await.unwrap(),
+    ];
+    refused(rig.get(id, &[]).await);
+    let read = rig.read_as(&member("q"), Method::GET, of_q, "/", &[]).await;
+    assert_eq!(read.unwrap().status(), 200);
+    drop(open);
+    assert_eq!(rig.get(id, &[]).await.unwrap().status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -481,7 +511,7 @@ async fn a_flipped_byte_in_the_store_is_never_served() {
     assert!(got == data[..5 * MIB], "{error}: other bytes");
     assert_eq!(rig.app.data.counters.downloads_broken.get(), 1);
     drop(body);
-    assert_eq!(rig.app.download_slots.available_permits(), 8);
+    assert_eq!(rig.app.download_slots.running(), 0);
     // Where it is the first chunk, there is still a status to give.
     let (status, _) = refused(rig.get(id, &[("range", "bytes=5242880-")]).await);
     assert_eq!(status, 503);

@@ -3,43 +3,28 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Extension, Router, response::Response, routing::put};
 use glimpse_registry::{image::ImageId, status::Status};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
-use super::rig::{MIB, Rig, member, random};
-use crate::api::{error::ApiError, image_data};
+use super::rig::{MIB, Rig, random};
+use crate::config::AuthMode;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// These clients send no identity.
+fn open_to_all() -> Rig {
+    Rig::with(|config| config.auth.mode = AuthMode::None)
+}
+
 async fn serve(rig: &Rig) -> SocketAddr {
-    let routes = Router::new()
-        .route(
-            "/{id}",
-            put(image_data::upload)
-                .get(image_data::download)
-                .head(image_data::download),
-        )
-        .layer(axum::middleware::map_response(headers))
-        .layer(Extension(Arc::new(member("p"))))
-        .with_state(Arc::clone(&rig.app));
+    let routes = crate::api::router(Arc::clone(&rig.app));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, routes).await });
     address
-}
-
-/// As the outermost layer does it.
-async fn headers(mut response: Response) -> Response {
-    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        for (name, value) in error.headers {
-            response.headers_mut().append(name, value);
-        }
-    }
-    response
 }
 
 async fn connect(address: SocketAddr, head: &str) -> TcpStream {
@@ -49,7 +34,9 @@ async fn connect(address: SocketAddr, head: &str) -> TcpStream {
 }
 
 fn head(id: ImageId, more: &str) -> String {
-    format!("PUT /{id} HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n{more}\r\n")
+    format!(
+        "PUT /v2/images/{id}/file HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n{more}\r\n"
+    )
 }
 
 /// Everything until the server closes.
@@ -68,7 +55,7 @@ fn starts(answer: &[u8], with: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_sends_all_before_it_reads_gets_to_see_the_refusal() {
-    let rig = Rig::new();
+    let rig = open_to_all();
     let address = serve(&rig).await;
     let id = rig.image().await;
     rig.put(id, "data").await.unwrap();
@@ -88,7 +75,7 @@ async fn a_client_that_sends_all_before_it_reads_gets_to_see_the_refusal() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_waits_for_continue_is_refused_without_one() {
-    let rig = Rig::new();
+    let rig = open_to_all();
     let address = serve(&rig).await;
     let unknown = ImageId([3; 16]);
     let more = "Content-Length: 1000\r\nExpect: 100-continue\r\n";
@@ -110,7 +97,7 @@ async fn a_client_that_waits_for_continue_is_refused_without_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_cut_within_a_body_leaves_nothing() {
-    let rig = Rig::new();
+    let rig = open_to_all();
     let address = serve(&rig).await;
     let id = rig.image().await;
     let data = random(2, 2 * MIB);
@@ -131,8 +118,7 @@ async fn a_connection_cut_within_a_body_leaves_nothing() {
         .await;
         drop(stream);
         rig.until("queued", async || {
-            rig.status(id).await == Some(Status::Queued)
-                && rig.app.upload_slots.available_permits() == 8
+            rig.status(id).await == Some(Status::Queued) && rig.app.upload_slots.running() == 0
         })
         .await;
         rig.assert_untouched(id, more).await;
@@ -142,11 +128,8 @@ async fn a_connection_cut_within_a_body_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_image_ends_its_upload_while_the_client_is_silent() {
-    let rig = Rig::new();
-    let routes = crate::api::router(Arc::clone(&rig.app));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let rig = open_to_all();
+    let address = serve(&rig).await;
     let id = rig.image().await;
     let mut upload = connect(
         address,
@@ -175,7 +158,7 @@ async fn a_deleted_image_ends_its_upload_while_the_client_is_silent() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_that_cannot_go_on_is_a_broken_transfer() {
-    let rig = Rig::new();
+    let rig = open_to_all();
     let address = serve(&rig).await;
     let id = rig.image().await;
     let data = random(4, 6 * MIB);
@@ -185,7 +168,11 @@ async fn a_download_that_cannot_go_on_is_a_broken_transfer() {
     content[4 * MIB] ^= 1;
     std::fs::write(&file, content).unwrap();
     // Kept alive, so that only a close in the middle can end it.
-    let mut stream = connect(address, &format!("GET /{id} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+    let mut stream = connect(
+        address,
+        &format!("GET /v2/images/{id}/file HTTP/1.1\r\nHost: x\r\n\r\n"),
+    )
+    .await;
     let (answer, _) = rest(&mut stream).await;
     starts(&answer, "HTTP/1.1 200");
     let end = answer
@@ -201,11 +188,12 @@ async fn a_download_that_cannot_go_on_is_a_broken_transfer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn head_has_the_length_and_no_body() {
-    let rig = Rig::new();
+    let rig = open_to_all();
     let address = serve(&rig).await;
     let id = rig.image().await;
     rig.put(id, random(4, 12_345)).await.unwrap();
-    let request = format!("HEAD /{id} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("HEAD /v2/images/{id}/file HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let mut stream = connect(address, &request).await;
     let (answer, end) = rest(&mut stream).await;
     end.unwrap();

@@ -16,7 +16,6 @@
 mod cleanup;
 mod lease;
 mod settle;
-mod slot;
 mod task;
 
 use std::sync::Arc;
@@ -27,9 +26,8 @@ use glimpse_registry::{Error as RegistryError, image::Image};
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
-pub use self::slot::{Projects, Slot, Taken};
 use self::task::Task;
-use super::pipeline::Broken;
+use super::{pipeline::Broken, slots::Slot};
 use crate::app::{App, NamedStore};
 
 /// An upload that passed every check that needs no bytes.
