@@ -9,6 +9,7 @@ mod delete;
 mod download;
 mod etag;
 mod formats;
+mod full_store;
 mod integrity;
 mod limits;
 mod list;
