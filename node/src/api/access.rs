@@ -251,6 +251,7 @@ mod tests {
         for (causes, worst) in [
             (&[][..], "hit"),
             (&[Some(Cause::Check)], "check"),
+            (&[Some(Cause::Hit)], "shared"),
             (&[Some(Cause::Shared), Some(Cause::Check)], "shared"),
             (&[Some(Cause::Absent), Some(Cause::Shared)], "absent"),
             (&[Some(Cause::Absent), Some(Cause::Evicted)], "evicted"),
@@ -273,6 +274,19 @@ mod tests {
             assert_eq!(value["cache"], worst);
             assert_eq!(value["cache.missed"], causes.len());
         }
+    }
+
+    #[test]
+    fn a_download_that_was_left_before_its_chunks_came_says_so() {
+        let (log, text) = AccessLog::kept(false);
+        let chunks = Arc::new(ChunkUse::default());
+        chunks.ask();
+        chunks.miss();
+        let mut line = line(log, Method::GET);
+        line.chunks = Some(chunks);
+        drop(line);
+        let value: serde_json::Value = serde_json::from_str(&text()).unwrap();
+        assert_eq!(value["cache"], "pending");
     }
 
     #[test]

@@ -228,10 +228,9 @@ async fn answer(
             slot,
         );
         body.first().await.map_err(|error| {
-            app.metrics.refuse_download(match error {
-                glimpse_cache::Error::NoRoom => "cache",
-                _ => "unreadable",
-            });
+            let no_room = error == glimpse_cache::Error::NoRoom;
+            app.metrics
+                .refuse_download(if no_room { "cache" } else { "unreadable" });
             ApiError::unavailable(format!("the image data cannot be read now: {error}"))
         })?;
         Body::new(body)

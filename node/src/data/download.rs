@@ -36,9 +36,10 @@ pub struct ChunkUse {
     worst: AtomicU8,
 }
 
-/// In the order of [`Cause`], but for the last: a chunk could not be had.
-const CAUSES: [&str; 8] = [
-    "hit", "check", "shared", "absent", "evicted", "stale", "damaged", "failed",
+/// `hit`: all were; `pending`: the answer ended before they came; then in the order of [`Cause`];
+/// `failed`: one that was due could not be had.
+const CAUSES: [&str; 9] = [
+    "hit", "pending", "check", "shared", "absent", "evicted", "stale", "damaged", "failed",
 ];
 
 impl ChunkUse {
@@ -50,16 +51,22 @@ impl ChunkUse {
     /// A chunk was not at hand.
     pub(crate) fn miss(&self) {
         self.missed.fetch_add(1, Ordering::Relaxed);
+        self.worst.fetch_max(1, Ordering::Relaxed);
     }
 
     /// And this was why; `None`: it could not be had.
     pub(crate) fn because(&self, cause: Option<Cause>) {
-        let cause = cause.map_or(CAUSES.len() as u8 - 1, |cause| cause as u8);
+        let cause = match cause {
+            // Another's fill ended in between.
+            Some(Cause::Hit) => Cause::Shared as u8 + 1,
+            Some(cause) => cause as u8 + 1,
+            None => CAUSES.len() as u8 - 1,
+        };
         self.worst.fetch_max(cause, Ordering::Relaxed);
     }
 
-    /// The worst cause in one word (`hit`: all chunks were at hand; then those of [`Cause`];
-    /// `failed`), and how many chunks were not at hand. None if none was asked for.
+    /// The worst cause, one of [`CAUSES`], and how many chunks were not at hand. None if none was
+    /// asked for.
     pub fn seen(&self) -> Option<(&'static str, u32)> {
         if !self.asked.load(Ordering::Relaxed) {
             return None;
@@ -199,7 +206,9 @@ impl ChunkBody {
                 let cache = Arc::clone(&self.app.cache);
                 Chunk::Fetching(Box::pin(async move {
                     let found = cache.chunk(name, len, Arc::new(source)).await;
-                    chunks.because(found.as_ref().ok().map(|found| found.cause));
+                    if let Ok(found) = &found {
+                        chunks.because(Some(found.cause));
+                    }
                     found
                 }))
             }
@@ -222,6 +231,7 @@ impl ChunkBody {
 
     fn fail(&mut self, error: &Error) {
         self.failed = true;
+        self.chunks.because(None);
         self.queue.clear();
         let (image, offset) = (self.locations.image(), self.range.start);
         let said = &self.app.data.said;
