@@ -49,3 +49,22 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_and_a_denied_disk_are_told_from_a_broken_one() {
+        let of = |errno: Errno| Error::disk("manifest", &errno.into());
+        for full in [Errno::NOSPC, Errno::DQUOT, Errno::FBIG] {
+            assert!(matches!(of(full), Error::Full(_)));
+        }
+        for denied in [Errno::ACCESS, Errno::PERM, Errno::ROFS] {
+            assert!(matches!(of(denied), Error::Denied(_)));
+        }
+        for broken in [Errno::IO, Errno::NOENT, Errno::NOTDIR] {
+            assert!(matches!(of(broken), Error::Disk(_)));
+        }
+    }
+}

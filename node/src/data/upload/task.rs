@@ -367,3 +367,25 @@ fn rules(image: &Image, config: &Config) -> Rules {
         gpt_nonfatal: format.gpt_safety_checks_nonfatal.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use glimpse_cache::Error;
+
+    use super::*;
+    use crate::api::error::ApiError;
+
+    #[test]
+    fn a_manifest_that_is_not_kept_has_the_status_of_data_that_is_not_and_says_nothing_of_paths() {
+        let text = || "manifest: /data".to_owned();
+        for (error, status) in [
+            (Error::Full(text()), 413),
+            (Error::Denied(text()), 503),
+            (Error::Disk(text()), 503),
+        ] {
+            let answer = ApiError::from(not_kept(error));
+            assert_eq!(answer.status.as_u16(), status);
+            assert!(!answer.message.contains("/data"), "{}", answer.message);
+        }
+    }
+}
