@@ -9,7 +9,7 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 
-use crate::{Answer, Persona};
+use crate::{Answer, Persona, eventually};
 
 /// Media type of JSON-patch documents with `op`, `path`, `value`.
 pub const PATCH_V21: &str = "application/openstack-images-v2.1-json-patch";
@@ -113,6 +113,14 @@ impl Client {
     /// `GET /v2/images/{id}`
     pub async fn show(&self, id: &str) -> Answer {
         self.get(&format!("/v2/images/{id}")).await
+    }
+
+    /// Waits until the image is in this status.
+    pub async fn reaches(&self, id: &str, status: &str) {
+        eventually(status, async || {
+            (self.show(id).await.expect(200).field("status") == status).then_some(())
+        })
+        .await;
     }
 
     /// `GET /v2/images` with a query (without the question mark)

@@ -20,3 +20,4 @@ pub use data::{Random, md5_hex, random_bytes, sha512_hex};
 pub use node::{MARKER, Node, Refusal, Setup, eventually};
 pub use persona::Persona;
 pub use raw::{Raw, exchange};
+pub use rustix::process::Signal;

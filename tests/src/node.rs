@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 use toml::{Table, Value};
 
-use crate::{Client, Persona};
+use crate::{Client, Persona, Raw};
 
 /// How long anything may take that a test waits for. Long, since it is met only by failures.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -198,6 +198,33 @@ impl Node {
         self.client().as_persona(persona)
     }
 
+    /// An upload of `length` bytes to the image that has begun and stands still after three.
+    pub async fn standing_upload(&self, id: &str, length: usize) -> Raw {
+        let mut connection = Raw::connect(&self.address()).await;
+        connection
+            .send(format!(
+                "PUT /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\
+                 content-type: application/octet-stream\r\ncontent-length: {length}\r\n\r\nabc"
+            ))
+            .await;
+        self.client().reaches(id, "saving").await;
+        connection
+    }
+
+    /// A download of which only the head is taken. It stands if the data is larger than what sockets
+    /// hold.
+    pub async fn standing_download(&self, id: &str) -> Raw {
+        let mut connection = Raw::connect(&self.address()).await;
+        connection
+            .send(format!(
+                "GET /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\r\n"
+            ))
+            .await;
+        let head = connection.head().await.unwrap_or_default();
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        connection
+    }
+
     /// A client of the admin listener.
     pub fn admin(&self) -> Client {
         Client::new(&format!("http://127.0.0.1:{}", self.admin))
@@ -238,6 +265,14 @@ impl Node {
         let mut files = Vec::new();
         collect_files(&self.images(), &mut files);
         files
+    }
+
+    /// Waits until the default store holds so many files, leftovers included.
+    pub async fn keeps(&self, files: usize) {
+        eventually(&format!("{files} files in the store"), async || {
+            (self.stored_files().len() == files).then_some(())
+        })
+        .await;
     }
 
     /// Process id.
@@ -314,11 +349,16 @@ impl Node {
 
     /// Sends SIGTERM and does not wait.
     pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid())
             .ok()
             .and_then(Pid::from_raw)
             .expect("a pid");
-        kill_process(pid, Signal::TERM).expect("kill");
+        kill_process(pid, signal).expect("kill");
     }
 
     /// SIGTERM, and waits for the end; returns how it ended.
@@ -382,7 +422,8 @@ impl Node {
         }
     }
 
-    fn spawn(&mut self) {
+    /// Starts it again and does not wait.
+    pub fn spawn(&mut self) {
         let path = self.folder().join("glimpse.toml");
         write_config(&path, &self.setup.config, self.api, self.admin);
         let child = command(&self.setup, &path, &self.log_path()).spawn();

@@ -69,6 +69,13 @@ impl Raw {
         true
     }
 
+    /// Takes a little, after a while: a client that is slow and honest. False once the other side has
+    /// closed.
+    pub async fn some(&mut self) -> bool {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        self.read_some().await
+    }
+
     async fn read_some(&mut self) -> bool {
         let mut buffer = [0; 16 * 1024];
         match timeout(PATIENCE, self.stream.read(&mut buffer)).await {

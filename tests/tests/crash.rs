@@ -416,10 +416,7 @@ async fn declared_upload(node: &Node, client: &Client, length: usize) -> (String
     let head = upload.head().await.expect("an answer");
     let status = client.show(&id).await.expect(200).field("status");
     drop(upload);
-    eventually("the upload to be given up", async || {
-        (client.show(&id).await.expect(200).field("status") == "queued").then_some(())
-    })
-    .await;
+    client.reaches(&id, "queued").await;
     client.remove(&id).await.expect(204);
     (status, head)
 }

@@ -22,7 +22,7 @@ pub(crate) fn run(workspace: &Workspace, _budget: Budget) -> Result<Outcome, Str
 
     let path = match tools::qemu(workspace) {
         Ok(path) => path,
-        Err(error) => return Ok(Outcome::PassedBut(format!("QEMU's tools ({error})"))),
+        Err(why) => return Ok(Outcome::Gap { name: "qemu", why }),
     };
     let mut reads = black_box(workspace);
     reads

@@ -40,6 +40,10 @@ enum Task {
         /// Lift the budgets: many more kill rounds, power-cut points, seeds and fuzz cases
         #[arg(long)]
         full: bool,
+        /// Let this part of a stage be left out where it cannot run: qemu, full-disk (may be given
+        /// again)
+        #[arg(long, value_name = "NAME")]
+        allow_gap: Vec<String>,
         /// Print the stages and stop
         #[arg(long)]
         list: bool,
@@ -64,8 +68,10 @@ fn main() -> ExitCode {
             stage,
             servers,
             full,
+            allow_gap,
             list: false,
-        } => Workspace::find().and_then(|workspace| stage::run(&workspace, &stage, servers, full)),
+        } => Workspace::find()
+            .and_then(|workspace| stage::run(&workspace, &stage, servers, full, &allow_gap)),
         Task::Bench { name, quick } => bench(&name, quick),
     };
     match done {

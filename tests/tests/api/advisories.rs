@@ -165,14 +165,8 @@ async fn ossa_2014_028_a_chunked_upload_over_the_cap_is_cut_and_gone() {
     if let Ok(answer) = call.attempt().await {
         assert_eq!(answer.status, 413);
     }
-    eventually("queued", async || {
-        (client.show(&id).await.expect(200).field("status") == "queued").then_some(())
-    })
-    .await;
-    eventually("an empty store", async || {
-        node.stored_files().is_empty().then_some(())
-    })
-    .await;
+    client.reaches(&id, "queued").await;
+    node.keeps(0).await;
 }
 
 #[tokio::test]
@@ -254,10 +248,7 @@ async fn ossa_2015_003_deleting_while_uploading_does_not_hoard_bytes() {
         let _ = upload.await.unwrap();
         client.show(&id).await.expect(404);
     }
-    eventually("an empty store", async || {
-        node.stored_files().is_empty().then_some(())
-    })
-    .await;
+    node.keeps(0).await;
     client.active(json!({}), random_bytes(4 * MIB, 1)).await;
 }
 
@@ -548,10 +539,7 @@ async fn cve_2022_47951_a_descriptor_that_is_not_quite_text_is_refused() {
             client.download(&id).await.expect(204);
         }
     }
-    eventually("an empty store", async || {
-        node.stored_files().is_empty().then_some(())
-    })
-    .await;
+    node.keeps(0).await;
 }
 
 #[tokio::test]

@@ -30,10 +30,7 @@ async fn the_reaper_removes_the_bytes_from_the_store() {
     let id = client.active(json!({}), random_bytes(5000, 2)).await;
     assert_eq!(node.stored_files().len(), 2);
     client.remove(&id).await.expect(204);
-    eventually("one file in the store", async || {
-        (node.stored_files().len() == 1).then_some(())
-    })
-    .await;
+    node.keeps(1).await;
     assert_eq!(
         client.download(&kept).await.expect(200).body,
         random_bytes(5000, 1)
@@ -53,10 +50,7 @@ async fn data_queued_for_deletion_is_removed_after_a_restart() {
     }
     node.kill();
     node.restart().await;
-    eventually("an empty store", async || {
-        node.stored_files().is_empty().then_some(())
-    })
-    .await;
+    node.keeps(0).await;
 }
 
 #[tokio::test]
@@ -70,10 +64,7 @@ async fn a_file_that_is_already_gone_does_not_hold_up_the_delete() {
     client.remove(&id).await.expect(204);
     let other = client.active(json!({}), "two").await;
     client.remove(&other).await.expect(204);
-    eventually("an empty store", async || {
-        node.stored_files().is_empty().then_some(())
-    })
-    .await;
+    node.keeps(0).await;
 }
 
 #[tokio::test]
@@ -144,10 +135,7 @@ async fn a_delete_ends_the_upload_that_runs_and_frees_what_it_took() {
         .await;
         client.remove(&id).await.expect(204);
         client.show(&id).await.expect(404);
-        eventually("its bytes to be gone", async || {
-            node.stored_files().is_empty().then_some(())
-        })
-        .await;
+        node.keeps(0).await;
         // Its place and all of the quota.
         let next = client.created(json!({})).await;
         eventually("room for as much as the quota has", async || {
@@ -166,9 +154,6 @@ async fn a_delete_ends_the_upload_that_runs_and_frees_what_it_took() {
         assert!(told, "{head:?}");
         assert!(upload.closes().await);
         client.remove(&next).await.expect(204);
-        eventually("an empty store", async || {
-            node.stored_files().is_empty().then_some(())
-        })
-        .await;
+        node.keeps(0).await;
     }
 }

@@ -1,6 +1,6 @@
 //! Format inspection on upload (image-api 10.4).
 
-use glimpse_tests::{Client, Node, Setup, eventually, samples};
+use glimpse_tests::{Client, Node, Setup, samples};
 use serde_json::{Value, json};
 
 async fn upload_as(client: &Client, format: &str, data: Vec<u8>) -> (String, u16) {
@@ -63,10 +63,7 @@ async fn a_mismatch_is_415_leaves_nothing_and_the_right_data_is_taken_after() {
             assert_eq!(image[key], Value::Null, "{format} {key}");
         }
         client.download(&id).await.expect(204);
-        eventually("an empty store", async || {
-            node.stored_files().is_empty().then_some(())
-        })
-        .await;
+        node.keeps(0).await;
         if format == "qcow2" {
             client
                 .upload(&id, samples::qcow2(1 << 20))
@@ -196,10 +193,7 @@ async fn unsafe_images_are_refused_as_themselves_and_as_raw() {
             client.download(&id).await.expect(204);
         }
     }
-    eventually("an empty store", async || {
-        node.stored_files().is_empty().then_some(())
-    })
-    .await;
+    node.keeps(0).await;
 }
 
 #[tokio::test]

@@ -2,24 +2,10 @@
 
 use bytes::Bytes;
 use futures_util::stream;
-use glimpse_tests::{Client, Node, Persona, Raw, Setup, eventually, exchange, random_bytes};
+use glimpse_tests::{Node, Persona, Raw, Setup, eventually, exchange, random_bytes};
 use serde_json::json;
 
 const MIB: usize = 1 << 20;
-
-/// An upload that has begun and stands still.
-async fn standing_upload(node: &Node, client: &Client) -> (Raw, String) {
-    let id = client.created(json!({})).await;
-    let mut connection = Raw::connect(&node.address()).await;
-    connection
-        .send(format!(
-            "PUT /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\
-             content-type: application/octet-stream\r\ncontent-length: 1000000\r\n\r\nabc"
-        ))
-        .await;
-    client.reaches(&id, "saving").await;
-    (connection, id)
-}
 
 #[tokio::test]
 async fn a_json_body_has_a_bound() {
@@ -127,13 +113,11 @@ async fn an_upload_that_stands_still_is_cut_and_the_image_queued_again() {
         .start()
         .await;
     let client = node.client();
-    let (mut connection, id) = standing_upload(&node, &client).await;
+    let id = client.created(json!({})).await;
+    let mut connection = node.standing_upload(&id, MIB).await;
     assert!(connection.closes().await);
     client.reaches(&id, "queued").await;
-    eventually("an empty store", async || {
-        node.stored_files().is_empty().then_some(())
-    })
-    .await;
+    node.keeps(0).await;
     client.upload(&id, "data").await.expect(204);
 }
 
@@ -174,7 +158,8 @@ async fn beyond_the_upload_bound_the_answer_is_503_and_metadata_goes_on() {
         .start()
         .await;
     let client = node.client();
-    let (connection, _) = standing_upload(&node, &client).await;
+    let other = client.created(json!({})).await;
+    let connection = node.standing_upload(&other, MIB).await;
     let id = client.created(json!({})).await;
     let refused = client.upload(&id, "data").await.expect(503);
     assert!(
@@ -204,12 +189,7 @@ async fn beyond_the_download_bound_the_answer_is_503_and_metadata_goes_on() {
     let client = node.client();
     let id = client.active(json!({}), random_bytes(32 * MIB, 1)).await;
     // Larger than what socket buffers take, so the transfer stands while it is not read.
-    let mut held = Raw::connect(&node.address()).await;
-    held.send(format!(
-        "GET /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\r\n"
-    ))
-    .await;
-    assert!(held.head().await.unwrap().starts_with("HTTP/1.1 200"));
+    let held = node.standing_download(&id).await;
     let refused = client.download(&id).await.expect(503);
     assert!(refused.header("retry-after").is_some());
     client.show(&id).await.expect(200);
@@ -231,12 +211,7 @@ async fn a_client_that_takes_no_byte_is_cut() {
         .await;
     let client = node.client();
     let id = client.active(json!({}), random_bytes(32 * MIB, 1)).await;
-    let mut held = Raw::connect(&node.address()).await;
-    held.send(format!(
-        "GET /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\r\n"
-    ))
-    .await;
-    assert!(held.head().await.unwrap().starts_with("HTTP/1.1 200"));
+    let mut held = node.standing_download(&id).await;
     eventually("its place to be free", async || {
         (client.range(&id, "bytes=0-0").await.status == 206).then_some(())
     })
@@ -258,14 +233,9 @@ async fn metadata_is_answered_while_every_place_for_transfers_is_taken() {
     let queued = client.created(json!({})).await;
     let mut held = Vec::new();
     for _ in 0..PLACES {
-        held.push(standing_upload(&node, &client).await.0);
-        let mut download = Raw::connect(&node.address()).await;
-        download
-            .send(format!(
-                "GET /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\r\n"
-            ))
-            .await;
-        assert!(download.head().await.unwrap().starts_with("HTTP/1.1 200"));
+        let target = client.created(json!({})).await;
+        held.push(node.standing_upload(&target, MIB).await);
+        let download = node.standing_download(&id).await;
         held.push(download);
     }
     for round in 0..20 {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use glimpse_tests::{Node, Raw, Setup, eventually, random_bytes};
+use glimpse_tests::{Node, Raw, Setup, Signal, eventually, random_bytes};
 use serde_json::json;
 
 const MIB: usize = 1 << 20;
@@ -198,24 +198,11 @@ async fn a_transfer_that_outlives_the_drain_is_cut() {
     let mut node = Setup::new().set("limits.drain_timeout", "1s").start().await;
     let client = node.client();
     let id = client.created(json!({})).await;
-    let mut upload = Raw::connect(&node.address()).await;
-    upload
-        .send(format!(
-            "PUT /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\
-             content-type: application/octet-stream\r\ncontent-length: 1000000\r\n\r\nabc"
-        ))
-        .await;
-    eventually("saving", async || {
-        (client.show(&id).await.expect(200).field("status") == "saving").then_some(())
-    })
-    .await;
+    let _upload = node.standing_upload(&id, MIB).await;
     let status = node.stop().await;
     assert!(status.code().is_some(), "{status}");
     node.restart().await;
-    eventually("queued", async || {
-        (client.show(&id).await.expect(200).field("status") == "queued").then_some(())
-    })
-    .await;
+    client.reaches(&id, "queued").await;
     client.upload(&id, "data").await.expect(204);
 }
 
@@ -280,36 +267,9 @@ fn documented() -> BTreeSet<String> {
 
 #[tokio::test]
 async fn every_metric_that_is_shown_is_documented_and_the_other_way_round() {
-    let node = Setup::new()
-        .set("limits.concurrent_uploads", 1)
-        .set("limits.concurrent_downloads", 1)
-        .start()
-        .await;
-    let client = node.client();
-    // What has labels is shown once it has happened: a request, a refused up- and download.
-    let id = client.active(json!({}), random_bytes(32 * MIB, 1)).await;
-    let other = client.created(json!({})).await;
-    let mut upload = Raw::connect(&node.address()).await;
-    upload
-        .send(format!(
-            "PUT /v2/images/{other}/file HTTP/1.1\r\nhost: a\r\n\
-             content-type: application/octet-stream\r\ncontent-length: 1000000\r\n\r\nabc"
-        ))
-        .await;
-    let mut download = Raw::connect(&node.address()).await;
-    download
-        .send(format!(
-            "GET /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\r\n"
-        ))
-        .await;
-    assert!(download.head().await.unwrap().starts_with("HTTP/1.1 200"));
-    eventually("saving", async || {
-        (client.show(&other).await.expect(200).field("status") == "saving").then_some(())
-    })
-    .await;
-    let third = client.created(json!({})).await;
-    client.upload(&third, "x").await.expect(503);
-    client.download(&id).await.expect(503);
+    let node = Node::start().await;
+    // What has a route as label is shown once it was asked for.
+    node.client().created(json!({})).await;
     let text = node.admin().get("/metrics").await.expect(200).text();
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let shown: BTreeSet<String> = types
@@ -416,24 +376,78 @@ async fn each_request_is_one_line_of_json_that_says_what_was_asked_and_answered(
 }
 
 #[tokio::test]
-async fn a_transfer_that_the_client_leaves_is_broken_in_the_log() {
-    let node = Node::start().await;
-    let id = node
-        .client()
-        .active(json!({}), random_bytes(32 * MIB, 1))
+async fn the_log_says_why_a_transfer_did_not_come_to_its_end() {
+    let mut node = Setup::new()
+        .set("limits.slow_client_timeout", "1s")
+        .set("limits.drain_timeout", "3s")
+        .start()
         .await;
-    let mut download = Raw::connect(&node.address()).await;
-    download
-        .send(format!(
-            "GET /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\
-             x-openstack-request-id: req-gone\r\n\r\n"
-        ))
-        .await;
-    assert!(download.head().await.unwrap().starts_with("HTTP/1.1 200"));
-    drop(download);
-    let line = line_of(&node, "req-gone").await;
-    assert_eq!(line["outcome"], "broken", "{line}");
-    assert!(line["http.bytes"].as_u64().unwrap() < 32 << 20, "{line}");
+    let client = node.client();
+    let id = client.active(json!({}), random_bytes(32 * MIB, 1)).await;
+    let begin = async |name: &str| {
+        let mut download = Raw::connect(&node.address()).await;
+        download
+            .send(format!(
+                "GET /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\
+                 x-openstack-request-id: req-{name}\r\n\r\n"
+            ))
+            .await;
+        assert!(download.head().await.unwrap().starts_with("HTTP/1.1 200"));
+        download
+    };
+    let told = async |name: &str, outcome: &str| {
+        let line = line_of(&node, &format!("req-{name}")).await;
+        assert_eq!(line["outcome"], outcome, "{line}");
+        assert_eq!(line["image.id"], *id, "{line}");
+        assert_eq!(line["project.id"], "default", "{line}");
+        assert_eq!(line["client.address"], "127.0.0.1", "{line}");
+        assert!(line["http.bytes"].as_u64().unwrap() < 32 << 20, "{line}");
+    };
+    drop(begin("gone").await);
+    told("gone", "left").await;
+    // It is there and takes nothing.
+    let stalled = begin("stalled").await;
+    told("stalled", "slow").await;
+    drop(stalled);
+    let mut dripping = begin("dripping").await;
+    node.terminate();
+    // A little now and then, so that only the end of the drain ends it.
+    let drip = tokio::spawn(async move { while dripping.some().await {} });
+    told("dripping", "drained").await;
+    drip.await.unwrap();
+    assert!(node.wait_for_exit().await.code().is_some());
+}
+
+#[tokio::test]
+async fn a_hangup_changes_nothing_and_is_told() {
+    let mut node = Node::start().await;
+    node.signal(Signal::HUP);
+    eventually("a line about it", async || {
+        node.log().contains("SIGHUP is ignored").then_some(())
+    })
+    .await;
+    assert!(node.is_running());
+    node.client().created(json!({})).await;
+    assert!(node.stop().await.success());
+}
+
+#[tokio::test]
+async fn what_keeps_a_node_from_starting_is_also_a_line_of_its_log() {
+    let mut node = Setup::new().set("log.format", "json").start().await;
+    node.stop().await;
+    let log = node.data().join("registry/log");
+    std::fs::remove_dir_all(&log).unwrap();
+    node.spawn();
+    assert_eq!(node.wait_for_exit().await.code(), Some(1));
+    let text = node.log();
+    let line = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find(|line| line["level"] == "ERROR")
+        .unwrap();
+    let cause = line["cause"].as_str().unwrap();
+    assert!(cause.contains(&*node.data().to_string_lossy()), "{cause}");
+    assert!(cause.contains("Back up and restore"), "{cause}");
 }
 
 #[tokio::test]

@@ -59,10 +59,7 @@ async fn an_image_over_the_cap_is_413_and_leaves_nothing() {
         (&json!("queued"), &Value::Null)
     );
     client.download(&id).await.expect(204);
-    eventually("an empty store", async || {
-        node.stored_files().is_empty().then_some(())
-    })
-    .await;
+    node.keeps(0).await;
     client.upload_chunked(&id, pieces(MIB, 1)).await.expect(204);
 }
 
@@ -167,10 +164,7 @@ async fn concurrent_uploads_never_overshoot_the_quota() {
         for id in ids {
             client.remove(&id).await.expect(204);
         }
-        eventually("an empty store", async || {
-            node.stored_files().is_empty().then_some(())
-        })
-        .await;
+        node.keeps(0).await;
     }
     assert!(accepted_once);
     // What refused and deleted uploads had reserved is free again.
@@ -188,23 +182,8 @@ async fn a_cut_upload_gives_its_reservation_back() {
     let client = node.client();
     let id = client.created(json!({})).await;
     for _ in 0..5 {
-        let mut connection = glimpse_tests::Raw::connect(&node.address()).await;
-        connection
-            .send(format!(
-                "PUT /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\
-                 content-type: application/octet-stream\r\ncontent-length: {}\r\n\r\nabc",
-                2 * MIB
-            ))
-            .await;
-        eventually("saving", async || {
-            (client.show(&id).await.expect(200).field("status") == "saving").then_some(())
-        })
-        .await;
-        drop(connection);
-        eventually("queued", async || {
-            (client.show(&id).await.expect(200).field("status") == "queued").then_some(())
-        })
-        .await;
+        drop(node.standing_upload(&id, 2 * MIB).await);
+        client.reaches(&id, "queued").await;
     }
     client
         .upload(&id, random_bytes(2 * MIB, 1))
@@ -220,24 +199,10 @@ async fn a_kill_during_an_upload_gives_its_reservation_back() {
         .await;
     let client = node.client();
     let id = client.created(json!({})).await;
-    let mut connection = glimpse_tests::Raw::connect(&node.address()).await;
-    connection
-        .send(format!(
-            "PUT /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\n\
-             content-type: application/octet-stream\r\ncontent-length: {}\r\n\r\nabc",
-            2 * MIB
-        ))
-        .await;
-    eventually("saving", async || {
-        (client.show(&id).await.expect(200).field("status") == "saving").then_some(())
-    })
-    .await;
+    let _connection = node.standing_upload(&id, 2 * MIB).await;
     node.kill();
     node.restart().await;
-    eventually("queued", async || {
-        (client.show(&id).await.expect(200).field("status") == "queued").then_some(())
-    })
-    .await;
+    client.reaches(&id, "queued").await;
     client
         .upload(&id, random_bytes(2 * MIB, 1))
         .await

@@ -1,45 +1,52 @@
 //! Schemas and discovery (image-api 1.7, 1.9).
 
 use glimpse_tests::{Node, Persona, Setup};
-use serde_json::json;
+use serde_json::{Value, json};
+
+async fn schema(node: &Node, name: &str) -> Value {
+    let path = format!("/v2/schemas/{name}");
+    node.client().get(&path).await.expect(200).json()
+}
+
+fn has_properties(schema: &Value, keys: &[&str]) {
+    for key in keys {
+        assert!(schema["properties"].get(key).is_some(), "{key}");
+    }
+}
 
 #[tokio::test]
 async fn the_image_schema_has_what_clients_read_from_it() {
     let node = Node::start().await;
-    let schema = node
-        .client()
-        .get("/v2/schemas/image")
-        .await
-        .expect(200)
-        .json();
+    let schema = schema(&node, "image").await;
     assert_eq!(schema["name"], "image");
+    has_properties(
+        &schema,
+        &[
+            "id",
+            "name",
+            "status",
+            "visibility",
+            "protected",
+            "os_hidden",
+            "owner",
+            "disk_format",
+            "container_format",
+            "min_disk",
+            "min_ram",
+            "size",
+            "virtual_size",
+            "checksum",
+            "os_hash_algo",
+            "os_hash_value",
+            "created_at",
+            "updated_at",
+            "tags",
+            "self",
+            "file",
+            "schema",
+        ],
+    );
     let properties = schema["properties"].as_object().unwrap();
-    for key in [
-        "id",
-        "name",
-        "status",
-        "visibility",
-        "protected",
-        "os_hidden",
-        "owner",
-        "disk_format",
-        "container_format",
-        "min_disk",
-        "min_ram",
-        "size",
-        "virtual_size",
-        "checksum",
-        "os_hash_algo",
-        "os_hash_value",
-        "created_at",
-        "updated_at",
-        "tags",
-        "self",
-        "file",
-        "schema",
-    ] {
-        assert!(properties.contains_key(key), "{key}");
-    }
     for key in [
         "kernel_id",
         "ramdisk_id",
@@ -84,12 +91,7 @@ async fn the_formats_in_the_schema_are_those_of_the_configuration() {
         .set("image_format.disk_formats", formats)
         .start()
         .await;
-    let schema = node
-        .client()
-        .get("/v2/schemas/image")
-        .await
-        .expect(200)
-        .json();
+    let schema = schema(&node, "image").await;
     let shown = schema["properties"]["disk_format"]["enum"]
         .as_array()
         .unwrap();
@@ -110,38 +112,22 @@ async fn the_formats_in_the_schema_are_those_of_the_configuration() {
 #[tokio::test]
 async fn collections_have_schemas_of_their_own() {
     let node = Node::start().await;
-    let images = node
-        .client()
-        .get("/v2/schemas/images")
-        .await
-        .expect(200)
-        .json();
-    for key in ["first", "next", "schema", "images"] {
-        assert!(images["properties"].get(key).is_some(), "{key}");
-    }
+    let images = schema(&node, "images").await;
+    has_properties(&images, &["first", "next", "schema", "images"]);
     assert!(images["links"].is_array());
-    let member = node
-        .client()
-        .get("/v2/schemas/member")
-        .await
-        .expect(200)
-        .json();
-    for key in [
-        "member_id",
-        "image_id",
-        "status",
-        "created_at",
-        "updated_at",
-        "schema",
-    ] {
-        assert!(member["properties"].get(key).is_some(), "{key}");
-    }
-    let members = node
-        .client()
-        .get("/v2/schemas/members")
-        .await
-        .expect(200)
-        .json();
+    let member = schema(&node, "member").await;
+    has_properties(
+        &member,
+        &[
+            "member_id",
+            "image_id",
+            "status",
+            "created_at",
+            "updated_at",
+            "schema",
+        ],
+    );
+    let members = schema(&node, "members").await;
     assert_eq!(members["name"], "members");
     node.client().get("/v2/schemas/nothing").await.expect(404);
 }

@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::stream;
-use glimpse_tests::{
-    Client, Node, Persona, Raw, Setup, eventually, md5_hex, random_bytes, sha512_hex,
-};
+use glimpse_tests::{Client, Node, Persona, Raw, Setup, md5_hex, random_bytes, sha512_hex};
 use serde_json::{Value, json};
 
 const MIB: usize = 1 << 20;
@@ -22,10 +20,7 @@ async fn assert_untouched(node: &Node, client: &Client, id: &str) {
         assert_eq!(image[key], Value::Null, "{key}");
     }
     client.download(id).await.expect(204);
-    eventually("an empty store", async || {
-        node.stored_files().is_empty().then_some(())
-    })
-    .await;
+    node.keeps(0).await;
 }
 
 #[tokio::test]
@@ -98,10 +93,7 @@ async fn zeros_and_repeats_come_back_as_they_were() {
         );
         assert!(client.download(&zeros).await.expect(200).body == vec![0; 3 * MIB]);
         client.remove(&id).await.expect(204);
-        eventually("two files", async || {
-            (node.stored_files().len() == 2).then_some(())
-        })
-        .await;
+        node.keeps(2).await;
         assert!(
             client.download(&again).await.expect(200).body == data,
             "thin {thin}"
@@ -175,10 +167,7 @@ async fn of_two_uploads_at_once_one_wins_and_the_other_leaves_nothing() {
         let winner = usize::from(statuses[0] != 204);
         assert!(client.download(&id).await.expect(200).body == data[winner]);
     }
-    eventually("ten files", async || {
-        (node.stored_files().len() == 10).then_some(())
-    })
-    .await;
+    node.keeps(10).await;
 }
 
 #[tokio::test]
@@ -255,25 +244,14 @@ async fn a_cut_at_any_byte_leaves_the_image_queued_and_a_second_put_works() {
         }
         connection.send(&data[..sent]).await;
         // The head alone begins the upload: else the cut could be over before it began.
-        eventually("saving", async || {
-            let status = client.show(&id).await.expect(200).field("status");
-            (status == "saving").then_some(())
-        })
-        .await;
+        client.reaches(&id, "saving").await;
         drop(connection);
-        eventually("queued again", async || {
-            let status = client.show(&id).await.expect(200).field("status");
-            (status == "queued").then_some(())
-        })
-        .await;
+        client.reaches(&id, "queued").await;
         assert_untouched(&node, &client, &id).await;
         client.upload(&id, data.clone()).await.expect(204);
         assert!(client.download(&id).await.expect(200).body == data);
         client.remove(&id).await.expect(204);
-        eventually("an empty store", async || {
-            node.stored_files().is_empty().then_some(())
-        })
-        .await;
+        node.keeps(0).await;
     }
 }
 
@@ -293,10 +271,7 @@ async fn deleting_during_an_upload_leaves_nothing() {
         }
     });
     sender.send(random_bytes(2 * MIB, 1)).await.unwrap();
-    eventually("saving", async || {
-        (client.show(&id).await.expect(200).field("status") == "saving").then_some(())
-    })
-    .await;
+    client.reaches(&id, "saving").await;
     client.remove(&id).await.expect(204);
     sender.send(random_bytes(2 * MIB, 2)).await.ok();
     drop(sender);
@@ -305,10 +280,7 @@ async fn deleting_during_an_upload_leaves_nothing() {
         assert!(matches!(answer.status, 404 | 410), "{}", answer.status);
     }
     client.show(&id).await.expect(404);
-    eventually("an empty store", async || {
-        node.stored_files().is_empty().then_some(())
-    })
-    .await;
+    node.keeps(0).await;
 }
 
 #[tokio::test]

@@ -4,15 +4,15 @@
 //! an expectation is a set of statuses. A change is prepared by [`Rules::apply`] and taken over by
 //! [`Rules::learn`] when the node said that it happened.
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
-};
+mod answers;
+mod listing;
 
-use glimpse_tests::{Answer, Persona, md5_hex, sha512_hex};
-use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::step::{Listing, Operation, Step};
+use glimpse_tests::{Answer, Persona};
+use serde_json::Value;
+
+use crate::step::{Operation, Step};
 
 const TAG_QUOTA: usize = 4;
 const PROPERTY_QUOTA: usize = 3;
@@ -51,10 +51,10 @@ enum Body {
     Any,
     Image(String),
     Bytes(Vec<u8>),
-    /// `next`: whether there is a further page; `None`: either.
+    /// `next`: whether there is a further page.
     Ids {
         ids: Vec<String>,
-        next: Option<bool>,
+        next: bool,
     },
     Members(Vec<(String, String)>),
 }
@@ -436,140 +436,6 @@ impl Rules {
         image.data = Some(data.to_vec());
         answered(204, Body::Any)
     }
-
-    fn list(&self, who: &Persona, listing: &Listing) -> Wanted {
-        let mut rows = self.rows(who, listing);
-        if let Some(marker) = &listing.marker {
-            let marker = self.images.get(marker);
-            let Some(marker) = marker.filter(|image| finds(who, image)) else {
-                return refused(&[400]);
-            };
-            // The filter may leave it out: it marks its place all the same.
-            rows.retain(|image| self.order_of(listing, image, marker).is_gt());
-        }
-        let limit = listing.limit.min(PAGE);
-        let full = limit > 0 && rows.len() >= limit;
-        rows.truncate(limit);
-        // What the policy hides is taken out of the page, not made up for.
-        rows.retain(|image| sees(who, image));
-        let ids: Vec<String> = rows.into_iter().map(|image| image.id.clone()).collect();
-        // A page that is full has a next one, even if that one is empty. The reference ends where
-        // the policy hides a whole page (1.11), and so loses what follows; to go on is no less right.
-        let next = (!full || !ids.is_empty()).then_some(full);
-        answered(200, Body::Ids { ids, next })
-    }
-
-    /// Ids of a whole listing, page by page; twice: as one that ends where the policy hides a whole
-    /// page, and as one that goes on.
-    pub(crate) fn walked(&self, who: &Persona, listing: &Listing) -> [Vec<String>; 2] {
-        let rows = self.rows(who, listing);
-        let shown = rows.iter().filter(|image| sees(who, image));
-        let all = shown.map(|image| image.id.clone()).collect();
-        let (mut ids, mut at) = (Vec::new(), 0);
-        loop {
-            let page = &rows[at..rows.len().min(at + listing.limit)];
-            let shown = page.iter().filter(|image| sees(who, image));
-            ids.extend(shown.map(|image| image.id.clone()));
-            match page.iter().rposition(|image| sees(who, image)) {
-                Some(last) if page.len() == listing.limit => at += last + 1,
-                _ => return [ids, all],
-            }
-        }
-    }
-
-    /// What the look-up of a list finds, in its order.
-    fn rows(&self, who: &Persona, listing: &Listing) -> Vec<&Image> {
-        let member_status = listing.asked("member_status").unwrap_or("accepted");
-        let visibility = listing.asked("visibility").unwrap_or_default();
-        let hidden = listing.asked("os_hidden") == Some("true");
-        let listed = self.images.values().filter(|image| {
-            let own = owns(who, image);
-            let shared = image.visibility == "shared"
-                && image.members.get(&who.project).is_some_and(|status| {
-                    member_status == "all" || status.as_str() == member_status
-                });
-            let open = matches!(image.visibility.as_str(), "public" | "community");
-            if !(is_admin(who) || own || shared || open || image.owner.is_none()) {
-                return false;
-            }
-            let of_visibility = match visibility {
-                "" => image.visibility != "community" || own,
-                "all" => true,
-                one => image.visibility == one,
-            };
-            let mut filters = listing.filters.iter();
-            of_visibility
-                && image.os_hidden == hidden
-                && filters.all(|(key, value)| matches(image, key, value))
-        });
-        let mut images: Vec<&Image> = listed.collect();
-        images.sort_by(|one, other| self.order_of(listing, one, other));
-        images
-    }
-
-    /// How two images stand to each other. Among equals creation decides, in the direction that one
-    /// key was asked for.
-    fn order_of(&self, listing: &Listing, one: &Image, other: &Image) -> Ordering {
-        let row = |image: &Image| self.order.iter().position(|id| *id == image.id);
-        let (key, ascending) = listing.sort.unwrap_or(("created_at", false));
-        let order = match key {
-            "id" => one.id.cmp(&other.id),
-            "name" => one.name.as_str().cmp(&other.name.as_str()),
-            "status" => one.status.cmp(other.status),
-            "size" => {
-                let size = |image: &Image| image.data.as_ref().map(Vec::len);
-                size(one).cmp(&size(other))
-            }
-            "disk_format" => one.formats.cmp(&other.formats),
-            _ => row(one).cmp(&row(other)),
-        };
-        let order = order.then(row(one).cmp(&row(other)));
-        if ascending { order } else { order.reverse() }
-    }
-}
-
-/// `a`, `eq:a` or `in:a,b`.
-fn any_of(filter: &str, value: &str) -> bool {
-    match filter.split_once(':') {
-        Some(("in", list)) => list.split(',').any(|one| one == value),
-        Some((_, one)) => one == value,
-        None => filter == value,
-    }
-}
-
-fn matches(image: &Image, key: &str, value: &str) -> bool {
-    match key {
-        "visibility" | "os_hidden" | "member_status" => true,
-        "name" => image.name.as_str().is_some_and(|name| any_of(value, name)),
-        "created_at" => {
-            let (operator, time) = match value.split_once(':') {
-                Some((operator, time)) if !operator.contains('-') => (operator, time),
-                _ => ("eq", value),
-            };
-            // Times of one form are in the order of their text.
-            let order = image.created_at.as_str().cmp(time);
-            match operator {
-                "eq" => order.is_eq(),
-                "neq" => order.is_ne(),
-                "lt" => order.is_lt(),
-                "lte" => order.is_le(),
-                "gt" => order.is_gt(),
-                _ => order.is_ge(),
-            }
-        }
-        "tag" => image.tags.contains(value),
-        "status" => any_of(value, image.status),
-        "owner" => image.owner.as_deref() == Some(value),
-        "protected" => image.protected.to_string() == value,
-        "size_min" => {
-            let least: usize = value.parse().expect("a number");
-            image.data.as_ref().is_some_and(|data| data.len() >= least)
-        }
-        property => image
-            .properties
-            .get(property)
-            .is_some_and(|has| has == value),
-    }
 }
 
 fn download(who: &Persona, image: &Image, range: Option<(usize, usize)>) -> Wanted {
@@ -712,110 +578,5 @@ fn patch(who: &Persona, image: &mut Image, operations: &[Operation]) -> Wanted {
     Wanted {
         statuses,
         body: Body::Image(image.id.clone()),
-    }
-}
-
-impl Wanted {
-    /// Tells the first difference between the answer and what it had to be.
-    pub(crate) fn compare(&self, answer: &Answer, rules: &Rules) -> Result<(), String> {
-        if !self.statuses.contains(&answer.status) {
-            return Err(format!("the model wants {:?}", self.statuses));
-        }
-        if !(200..300).contains(&answer.status) {
-            return Ok(());
-        }
-        match &self.body {
-            Body::Any => Ok(()),
-            Body::Image(id) => {
-                let id = if id.is_empty() {
-                    answer.field("id")
-                } else {
-                    id.clone()
-                };
-                rules
-                    .images
-                    .get(&id)
-                    .ok_or("no such image")?
-                    .compare(&answer.json())
-            }
-            Body::Bytes(bytes) if answer.body == bytes[..] => Ok(()),
-            Body::Bytes(bytes) => Err(format!("other bytes than the {} uploaded", bytes.len())),
-            Body::Ids { ids, next } => {
-                if &answer.ids("images") != ids {
-                    return Err(format!("the model lists {ids:?}"));
-                }
-                let has_next = answer.json().get("next").is_some();
-                if next.is_none_or(|next| next == has_next) {
-                    Ok(())
-                } else {
-                    Err(format!("next is there: {has_next}"))
-                }
-            }
-            Body::Members(rows) => {
-                let json = answer.json();
-                let shown = json["members"].as_array().ok_or("no members")?;
-                let text = |row: &Value, key: &str| row[key].as_str().unwrap_or("").to_owned();
-                let mut shown: Vec<(String, String)> = shown
-                    .iter()
-                    .map(|row| (text(row, "member_id"), text(row, "status")))
-                    .collect();
-                shown.sort();
-                if &shown == rows {
-                    Ok(())
-                } else {
-                    Err(format!("the model has {rows:?}"))
-                }
-            }
-        }
-    }
-}
-
-impl Image {
-    /// Tells the first field in which an image as shown differs.
-    pub(crate) fn compare(&self, shown: &Value) -> Result<(), String> {
-        let data = self.data.as_deref();
-        let mut wanted = json!({
-            "id": self.id,
-            "name": self.name,
-            "status": self.status,
-            "visibility": self.visibility,
-            "owner": self.owner,
-            "created_at": self.created_at,
-            "protected": self.protected,
-            "os_hidden": self.os_hidden,
-            "disk_format": if self.formats { json!("raw") } else { Value::Null },
-            "container_format": if self.formats { json!("bare") } else { Value::Null },
-            "min_disk": 0,
-            "min_ram": self.min_ram,
-            "size": data.map(<[u8]>::len),
-            "virtual_size": data.map(<[u8]>::len),
-            "checksum": data.map(md5_hex),
-            "os_hash_algo": data.map(|_| "sha512"),
-            "os_hash_value": data.map(sha512_hex),
-            "self": format!("/v2/images/{}", self.id),
-            "file": format!("/v2/images/{}/file", self.id),
-            "schema": "/v2/schemas/image",
-        });
-        for (key, value) in &self.properties {
-            wanted[key] = json!(value);
-        }
-        let mut shown = shown.as_object().cloned().ok_or("not an object")?;
-        let tags = shown.remove("tags").unwrap_or_default();
-        let tags: BTreeSet<String> = serde_json::from_value(tags).map_err(|e| e.to_string())?;
-        if tags != self.tags {
-            return Err(format!("the model has the tags {:?}", self.tags));
-        }
-        for moving in ["updated_at", "stores"] {
-            shown.remove(moving);
-        }
-        for (key, value) in wanted.as_object().into_iter().flatten() {
-            if shown.remove(key).as_ref() != Some(value) {
-                return Err(format!("the model has {key} = {value}"));
-            }
-        }
-        match shown.keys().next() {
-            Some(extra) => Err(format!("the model knows no {extra}")),
-            None => Ok(()),
-        }
     }
 }

@@ -515,17 +515,27 @@ async fn what_is_to_stay_free_stays_free() {
     }
 }
 
-#[tokio::test]
-async fn a_directory_that_may_not_be_written_denies() {
+#[test]
+fn a_directory_that_may_not_be_written_denies() {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
     let dir = tempfile::tempdir().unwrap();
-    let store = open(Config::new(dir.path()));
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o500)).unwrap();
-    let denied = store.put("k", None).await.map(drop);
+    let path = dir.path().to_owned();
+    // Root may write everywhere, but for a thread without that right, and those that it starts.
+    let unprivileged = std::thread::spawn(move || {
+        let mut rights = capabilities(None).unwrap();
+        rights.effective.remove(CapabilitySet::DAC_OVERRIDE);
+        set_capabilities(None, rights).unwrap();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store = open(Config::new(path));
+            store.put("k", None).await.map(drop)
+        })
+    });
+    let denied = unprivileged.join().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
-    // Root may write everywhere.
-    if !rustix::process::geteuid().is_root() {
-        assert!(matches!(denied, Err(StoreError::Denied(_))), "{denied:?}");
-    }
+    assert!(matches!(denied, Err(StoreError::Denied(_))), "{denied:?}");
 }
 
 /// Cuts the power at random changes of a run of puts and deletes. Afterwards an object is absent
