@@ -4,6 +4,7 @@ use std::{io, sync::Arc};
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -11,7 +12,7 @@ use tokio::time::timeout;
 use crate::{
     api::{
         error::ApiError,
-        memory::{Memory, Room},
+        memory::{Memory, Room, SMALL},
     },
     app::App,
     config::Limits,
@@ -69,6 +70,8 @@ async fn bounded(
 }
 
 async fn read(mut body: Body, limit: usize, room: &mut Room) -> Result<Vec<u8>, ApiError> {
+    let announced = body.size_hint().exact();
+    let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
     let mut bytes = Vec::new();
     let mut length = 0_usize;
     let mut refused = None;
@@ -79,7 +82,7 @@ async fn read(mut body: Body, limit: usize, room: &mut Room) -> Result<Vec<u8>, 
         };
         length = length.saturating_add(data.len());
         if refused.is_none() {
-            refused = append(&mut bytes, &data, limit, room).err();
+            refused = append(&mut bytes, &data, announced, limit, room).err();
         }
         if refused.is_some() {
             // What is thrown away holds nothing.
@@ -96,8 +99,15 @@ async fn read(mut body: Body, limit: usize, room: &mut Room) -> Result<Vec<u8>, 
     }
 }
 
-/// Appends a piece. The room is taken before the memory.
-fn append(bytes: &mut Vec<u8>, data: &[u8], limit: usize, room: &mut Room) -> Result<(), ApiError> {
+/// Appends a piece. The room is taken before the memory, and that of a large body whose length is
+/// known in one piece: what growing leaves behind is not counted.
+fn append(
+    bytes: &mut Vec<u8>,
+    data: &[u8],
+    announced: Option<usize>,
+    limit: usize,
+    room: &mut Room,
+) -> Result<(), ApiError> {
     let length = bytes.len().saturating_add(data.len());
     if length > limit {
         return Err(ApiError::too_large(format!(
@@ -105,7 +115,9 @@ fn append(bytes: &mut Vec<u8>, data: &[u8], limit: usize, room: &mut Room) -> Re
         )));
     }
     if length > bytes.capacity() {
-        let capacity = length.max(bytes.capacity().saturating_mul(2)).min(limit);
+        let doubled = bytes.capacity().saturating_mul(2);
+        let wanted = announced.filter(|_| length > SMALL).unwrap_or(doubled);
+        let capacity = length.max(wanted).min(limit);
         room.resize(capacity)?;
         bytes.reserve_exact(capacity - bytes.len());
     }
@@ -141,7 +153,6 @@ mod tests {
     use futures_util::{StreamExt, stream};
 
     use super::*;
-    use crate::api::memory::SMALL;
 
     /// With room for all.
     async fn json(request: Request<Body>, limits: &Limits) -> Result<Value, ApiError> {

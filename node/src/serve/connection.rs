@@ -18,6 +18,11 @@ use tower::Service as _;
 
 use super::{Client, Counters, Settings, socket::Counted};
 
+/// Bytes that a connection reads at once at most. It keeps a buffer of that size once its client has
+/// sent so much at once, and nothing counts it but `limits.connections`; of a larger one (hyper's is
+/// 408 KiB) uploads have nothing.
+const READ_BUFFER: usize = 128 << 10;
+
 /// What all connections of a listener share.
 pub(super) struct Serving {
     http: http1::Builder,
@@ -35,7 +40,8 @@ impl Serving {
         http.writev(true)
             .timer(TokioTimer::new())
             .header_read_timeout(settings.header_timeout)
-            .max_header_size(settings.header_bytes);
+            .max_header_size(settings.header_bytes)
+            .max_buf_size(settings.header_bytes.max(READ_BUFFER));
         Self {
             http,
             service,
