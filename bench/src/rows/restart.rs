@@ -142,6 +142,8 @@ async fn fill_pool(data: &Path, entries: u64) -> Result<()> {
         max_fills: 16,
         audit_interval: Duration::from_secs(600),
         residency_interval: Duration::from_secs(1),
+        unpooled_size: 64 << 20,
+        unpooled_wait: Duration::from_secs(5),
     })?;
     for number in 0_u64.. {
         if cache.stats().used_slots >= entries {
