@@ -11,18 +11,12 @@ use crate::{
 };
 
 /// The caller, or 401 naming the identity service.
-pub(super) fn identify(
-    app: &App,
-    headers: &HeaderMap,
-    request: &HeaderValue,
-) -> Result<Arc<Context>, ApiError> {
+pub(super) fn identify(app: &App, headers: &HeaderMap) -> Result<Arc<Context>, ApiError> {
     auth::authenticate(app.config.auth.mode, headers, &app.policy).map_err(|cause| {
-        tracing::debug!(
-            request.id = request.to_str().unwrap_or_default(),
-            %cause,
-            "a request without identity"
-        );
-        let error = ApiError::new(StatusCode::UNAUTHORIZED, "");
+        let error = ApiError {
+            cause: cause.to_string(),
+            ..ApiError::new(StatusCode::UNAUTHORIZED, "")
+        };
         // Where tokens are made (image-api 4.1). Nothing that the caller sent.
         let uri = &app.config.auth.keystone.auth_url;
         match HeaderValue::try_from(format!("Keystone uri=\"{uri}\"")) {

@@ -24,6 +24,8 @@ pub struct ApiError {
     pub status: StatusCode,
     /// The cause in words.
     pub message: String,
+    /// What the client is not told, for the log.
+    pub cause: String,
     /// `Retry-After` in seconds (503, 429).
     pub retry_after: Option<u32>,
     /// Headers that belong to this answer (`Accept-Patch`, `Content-Range`, `Allow`).
@@ -36,6 +38,7 @@ impl ApiError {
         Self {
             status,
             message: message.into(),
+            cause: String::new(),
             retry_after: None,
             headers: Vec::new(),
         }
@@ -258,7 +261,10 @@ impl From<Denied> for ApiError {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::NotFound => Self::not_found(""),
-            Denied::Forbidden => Self::forbidden(""),
+            Denied::Forbidden(cause) => Self {
+                cause,
+                ..Self::forbidden("")
+            },
         }
     }
 }

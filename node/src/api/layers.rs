@@ -98,7 +98,10 @@ pub(super) async fn serve(api: &Api, request: Request<Body>) -> Response {
     let mut response = match result {
         Ok(response) => response,
         Err(error) => {
-            if error.status == StatusCode::FORBIDDEN {
+            if matches!(
+                error.status,
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+            ) {
                 note_refusal(&line, &error);
             }
             error.render(accept.as_ref())
@@ -120,8 +123,12 @@ fn note_refusal(line: &Line, error: &ApiError) {
         user.id = caller.and_then(|caller| caller.user_id.as_deref()),
         project.id = caller.and_then(|caller| caller.project_id.as_deref()),
         roles = caller.map(|caller| caller.roles.join(",")),
-        cause = error.message,
-        "a request that is forbidden"
+        http.status = error.status.as_u16(),
+        cause = match error.cause.as_str() {
+            "" => &error.message,
+            cause => cause,
+        },
+        "refused"
     );
 }
 
@@ -194,7 +201,7 @@ async fn answer(
                 request.extensions_mut().insert(Arc::clone(&chunks));
                 line.chunks = Some(chunks);
             }
-            let context = caller::identify(&api.app, request.headers(), &line.id)?;
+            let context = caller::identify(&api.app, request.headers())?;
             line.caller = Some(Arc::clone(&context));
             router::call(api, context, resource, request).await
         }

@@ -16,7 +16,8 @@ use output::{Output, fail, print};
 
 use crate::{
     config::{Config, ConfigError},
-    node, telemetry,
+    node::{self, StartError},
+    telemetry,
 };
 
 /// What is wrong with the configuration or the command.
@@ -127,7 +128,11 @@ fn serve(config: Config) -> ExitCode {
         Err(error) => {
             // After the log, so that the reason is the last line.
             log.flush(std::time::Duration::from_secs(1));
-            fail(1, &error)
+            let code = match error.downcast_ref() {
+                Some(StartError::Policy(_)) => USAGE,
+                _ => 1,
+            };
+            fail(code, &error)
         }
     }
 }

@@ -399,3 +399,51 @@ async fn a_head_that_is_ambiguous_and_chunks_that_are_none_are_400() {
     })
     .await;
 }
+
+/// A clock that is an hour ahead.
+struct Ahead;
+
+impl glimpse_replication::Clock for Ahead {
+    fn monotonic(&self) -> Duration {
+        glimpse_replication::Clock::monotonic(&crate::clock::SystemClock::default())
+    }
+    fn wall(&self) -> Duration {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.unwrap() + Duration::from_secs(3600)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_far_the_log_leads_the_clock_is_shown() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = config(temp.path());
+    let behind = async || {
+        let node = Node::start(config.clone()).await.unwrap();
+        let metrics = get(node.admin_address().unwrap(), "/metrics").await;
+        node.run(async {}).await.unwrap();
+        let mut lines = metrics.lines();
+        let value = lines.find_map(|line| line.strip_prefix("registry_clock_behind_seconds "));
+        value.unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(behind().await, 0);
+    {
+        let now = glimpse_replication::Clock::wall(&Ahead);
+        let data_dir = crate::data_dir::DataDir::open(&config.node.data_dir, now).unwrap();
+        let settings = super::registry_config(&config, &data_dir);
+        let registry = glimpse_registry::Registry::open(settings, std::sync::Arc::new(Ahead));
+        let registry = registry.unwrap();
+        registry.data_reaped(Vec::new()).await.unwrap();
+        registry.stop().await.unwrap();
+    }
+    let behind = behind().await;
+    assert!((3000..=3600).contains(&behind), "{behind}");
+}
+
+#[test]
+fn a_path_in_the_log_is_relative_to_nothing() {
+    let shown = super::absolute(Path::new("./glimpse-data"));
+    assert!(
+        shown.starts_with('/') && shown.ends_with("/glimpse-data"),
+        "{shown}"
+    );
+}

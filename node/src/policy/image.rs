@@ -14,14 +14,21 @@ use super::{Policy, Target};
 use crate::auth::Context;
 
 /// A refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// The image (or the member's row) does not exist for this caller: 404.
     #[error("not found")]
     NotFound,
-    /// 403.
-    #[error("not allowed")]
-    Forbidden,
+    /// 403; why, for the log.
+    #[error("not allowed: {0}")]
+    Forbidden(String),
+}
+
+impl Denied {
+    /// Of a rule that does not hold.
+    fn by(rule: &str) -> Self {
+        Self::Forbidden(format!("the policy's {rule:?} does not hold"))
+    }
 }
 
 /// Whether the caller sees the image by image-api 4.3: an admin all; everyone public, community and
@@ -69,7 +76,7 @@ pub fn check(
     visible(policy, context, image, is_member)?;
     match policy.allows(rule, context, &target(context, image, is_member)) {
         true => Ok(()),
-        false => Err(Denied::Forbidden),
+        false => Err(Denied::by(rule)),
     }
 }
 
@@ -106,10 +113,10 @@ pub fn check_create(
     match rules
         .into_iter()
         .flatten()
-        .all(|rule| policy.allows(rule, context, &target))
+        .find(|rule| !policy.allows(rule, context, &target))
     {
-        true => Ok(()),
-        false => Err(Denied::Forbidden),
+        None => Ok(()),
+        Some(rule) => Err(Denied::by(rule)),
     }
 }
 
@@ -123,7 +130,7 @@ pub fn check_project(policy: &Policy, rule: &str, context: &Context) -> Result<(
     };
     match policy.allows(rule, context, &target) {
         true => Ok(()),
-        false => Err(Denied::Forbidden),
+        false => Err(Denied::by(rule)),
     }
 }
 
@@ -148,7 +155,7 @@ pub fn check_member(
     }
     match policy.allows(rule, context, &target) {
         true => Ok(()),
-        false => Err(Denied::Forbidden),
+        false => Err(Denied::by(rule)),
     }
 }
 
@@ -160,7 +167,8 @@ fn visible(
     is_member: bool,
 ) -> Result<(), Denied> {
     if context.foreign_scope {
-        return Err(Denied::Forbidden);
+        let why = "the token's scope is no project";
+        return Err(Denied::Forbidden(why.to_owned()));
     }
     match sees(policy, context, image, is_member) {
         true => Ok(()),

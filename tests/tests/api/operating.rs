@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use glimpse_tests::{Node, Raw, Setup, Signal, eventually, random_bytes};
+use glimpse_tests::{Node, Persona, Raw, Setup, Signal, eventually, random_bytes};
 use serde_json::json;
 
 const MIB: usize = 1 << 20;
@@ -209,8 +209,8 @@ async fn a_transfer_that_outlives_the_drain_is_cut() {
 #[tokio::test]
 async fn everything_is_there_after_a_stop_and_after_a_kill() {
     let mut node = Setup::trusted().start().await;
-    let owner = node.client_of(&glimpse_tests::Persona::member("alpha"));
-    let other = node.client_of(&glimpse_tests::Persona::member("beta"));
+    let owner = node.client_of(&Persona::member("alpha"));
+    let other = node.client_of(&Persona::member("beta"));
     let data = random_bytes(3 * MIB, 1);
     let id = owner
         .active(json!({"color": "red", "tags": ["t"]}), data.clone())
@@ -416,6 +416,44 @@ async fn the_log_says_why_a_transfer_did_not_come_to_its_end() {
     told("dripping", "drained").await;
     drip.await.unwrap();
     assert!(node.wait_for_exit().await.code().is_some());
+}
+
+#[tokio::test]
+async fn the_cause_of_a_refusal_is_in_the_log_when_it_is_asked_for() {
+    let node = Setup::trusted()
+        .set("log.level", "info,glimpse_node::api=debug")
+        .start()
+        .await;
+    let owner = node.client_of(&Persona::member("alpha"));
+    let id = owner.created(json!({"visibility": "community"})).await;
+    let other = node.client_of(&Persona::member("beta"));
+    for (client, name, status, words) in [
+        (node.client(), "req-nobody", 401, ["not confirmed", ""]),
+        (other, "req-other", 403, ["beta", "delete_image"]),
+    ] {
+        let call = client
+            .call("DELETE", &format!("/v2/images/{id}"))
+            .header("x-openstack-request-id", name);
+        call.send().await.expect(status);
+        eventually("the cause", async || {
+            let log = node.log();
+            let mut lines = log.lines().filter(|line| line.contains("DEBUG"));
+            lines
+                .any(|line| line.contains(name) && words.iter().all(|word| line.contains(word)))
+                .then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_policy_ends_the_start_as_a_wrong_configuration_does() {
+    let setup = Setup::new();
+    let path = setup.folder().join("policy.yaml");
+    std::fs::write(&path, "[").unwrap();
+    let path = path.to_string_lossy().into_owned();
+    let refusal = setup.set("auth.policy_file", path).refused().await;
+    assert_eq!(refusal.code, Some(2), "{}", refusal.output);
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ fn personas() -> [(&'static str, Context, bool); 9] {
 fn letter(outcome: Result<(), Denied>) -> char {
     match outcome {
         Ok(()) => 'y',
-        Err(Denied::Forbidden) => 'f',
+        Err(Denied::Forbidden(_)) => 'f',
         Err(Denied::NotFound) => 'n',
     }
 }
