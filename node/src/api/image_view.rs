@@ -17,7 +17,7 @@ const HIDDEN: [&str; 2] = ["os_glance_stage_host", "os_glance_hash_op_host"];
 /// Room for a record of usual size.
 pub(super) const USUAL_BYTES: usize = 1024;
 
-/// More bytes than [`write`] appends for an image with these attributes, where its locations are of
+/// More bytes than [`write()`] appends for an image with these attributes, where its locations are of
 /// usual size.
 pub(super) fn most_bytes(attributes: &Attributes) -> usize {
     /// What has a bound of its own (names, tags, hashes, locations), and quotes and commas around it.

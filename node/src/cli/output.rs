@@ -23,7 +23,7 @@ pub(super) fn print(text: &[u8], code: u8) -> ExitCode {
     finish(write(&mut io::stdout().lock(), text), code)
 }
 
-/// As [`print`], as JSON.
+/// As [`print()`], as JSON.
 pub(super) fn print_json(value: &impl Serialize, code: u8) -> ExitCode {
     match serde_json::to_string_pretty(value) {
         Ok(text) => print(format!("{text}\n").as_bytes(), code),

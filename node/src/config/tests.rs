@@ -731,7 +731,12 @@ fn one_answer_always_fits_the_memory_for_answers() {
 
 #[test]
 fn what_a_401_names_is_a_url_that_a_header_can_hold() {
-    for url in ["", "identity.example.org", "http://", "http://a\\\", x=\\\"b"] {
+    for url in [
+        "",
+        "identity.example.org",
+        "http://",
+        "http://a\\\", x=\\\"b",
+    ] {
         let text = format!("[auth.keystone]\nauth_url = \"{url}\"\n");
         refused(load(&text), "auth.keystone.auth_url", "must be a URL");
     }

@@ -65,7 +65,7 @@ impl ChunkUse {
         self.worst.fetch_max(cause, Ordering::Relaxed);
     }
 
-    /// The worst cause, one of [`CAUSES`], and how many chunks were not at hand. None if none was
+    /// The worst cause, one of `CAUSES`, and how many chunks were not at hand. None if none was
     /// asked for.
     pub fn seen(&self) -> Option<(&'static str, u32)> {
         if !self.asked.load(Ordering::Relaxed) {

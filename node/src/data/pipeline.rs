@@ -22,7 +22,7 @@ use crate::format::{Inspector, Refused, Verdict};
 /// Bytes of one upload under way at most, where `limits.upload_window` says nothing else.
 pub const WINDOW: usize = 4 << 20;
 
-/// What hashes and store get at once, where the window is wide enough for [`PIECES`] of them. No
+/// What hashes and store get at once, where the window is wide enough for four of them. No
 /// key: it is what the store writes best.
 pub const PIECE: usize = BLOCK;
 
