@@ -3,6 +3,8 @@
 use glimpse_tests::{Node, Persona, Setup};
 use serde_json::{Value, json};
 
+const MIB: u64 = 1 << 20;
+
 async fn schema(node: &Node, name: &str) -> Value {
     let path = format!("/v2/schemas/{name}");
     node.client().get(&path).await.expect(200).json()
@@ -165,17 +167,73 @@ async fn the_stores_are_told_with_flags_as_strings() {
 }
 
 #[tokio::test]
-async fn store_details_are_for_operators() {
-    let node = Setup::trusted().start().await;
-    let admin = node.client_of(&Persona::admin());
-    let detail = admin.get("/v2/info/stores/detail").await.expect(200).json();
-    let local = &detail["stores"][0];
-    assert_eq!(local["type"], "file");
-    assert!(local["properties"]["data_dir"].is_string(), "{local}");
-    node.client_of(&Persona::member("p"))
-        .get("/v2/info/stores/detail")
-        .await
-        .expect(403);
+async fn store_details_are_for_operators_and_services() {
+    let node = Setup::trusted()
+        .store("thin_provisioning", true)
+        .store("weight", 7)
+        .more_stores("second")
+        .start()
+        .await;
+    for caller in [Persona::admin(), Persona::new("services", &["service"])] {
+        let client = node.client_of(&caller);
+        let detail = client
+            .get("/v2/info/stores/detail")
+            .await
+            .expect(200)
+            .json();
+        let rows = detail["stores"].as_array().unwrap();
+        assert_eq!(rows.len(), 2, "{detail}");
+        let local = rows.iter().find(|row| row["id"] == "local").unwrap();
+        assert_eq!(local["type"], "file");
+        assert_eq!(local["default"], "true");
+        assert_eq!(local["weight"], 7);
+        let properties = local["properties"].as_object().unwrap();
+        assert_eq!(properties.len(), 3, "{local}");
+        assert!(properties["data_dir"].is_string(), "{local}");
+        assert_eq!(properties["chunk_size"], MIB);
+        assert_eq!(properties["thin_provisioning"], true);
+        let second = rows.iter().find(|row| row["id"] == "second").unwrap();
+        assert_eq!(second["properties"]["thin_provisioning"], false);
+        // These two can be written; of a store that can the flag is left out.
+        assert!(rows.iter().all(|row| row.get("read-only").is_none()));
+    }
+    for caller in [Persona::member("p"), Persona::nobody("p")] {
+        node.client_of(&caller)
+            .get("/v2/info/stores/detail")
+            .await
+            .expect(403);
+    }
+}
+
+#[tokio::test]
+async fn each_name_of_the_api_answers_with_its_schema() {
+    const NAMES: [&str; 16] = [
+        "image",
+        "images",
+        "member",
+        "members",
+        "task",
+        "tasks",
+        "metadefs/namespace",
+        "metadefs/namespaces",
+        "metadefs/resource_type",
+        "metadefs/resource_types",
+        "metadefs/property",
+        "metadefs/properties",
+        "metadefs/object",
+        "metadefs/objects",
+        "metadefs/tag",
+        "metadefs/tags",
+    ];
+    let node = Node::start().await;
+    for name in NAMES {
+        let schema = schema(&node, name).await;
+        assert!(schema["name"].is_string(), "{name}");
+        assert!(
+            !schema["properties"].as_object().unwrap().is_empty(),
+            "{name}"
+        );
+    }
 }
 
 #[tokio::test]
