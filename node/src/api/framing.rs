@@ -35,7 +35,7 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), ApiError> {
 
 /// Whether it is a host and maybe a port, or empty (RFC 9110 7.2): links are made of it, so nothing
 /// that ends or escapes from one is taken.
-fn is_authority(host: &[u8]) -> bool {
+pub(super) fn is_authority(host: &[u8]) -> bool {
     let host = match host.iter().rposition(|byte| *byte == b':') {
         Some(colon) => match host.split_at(colon) {
             (name, [_, port @ ..]) if port.iter().all(u8::is_ascii_digit) => name,

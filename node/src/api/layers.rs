@@ -64,13 +64,74 @@ impl Api {
         if !api.public_endpoint.is_empty() {
             return api.public_endpoint.trim_end_matches('/').to_owned();
         }
-        let host = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok())
-            .filter(|host| !host.is_empty())
+        let forwarded = if api.enable_proxy_headers_parsing {
+            Forwarded::of(headers)
+        } else {
+            Forwarded::default()
+        };
+        let host = forwarded
+            .host
+            .or_else(|| text(headers, "host"))
             .unwrap_or(&api.listen);
-        format!("http://{host}")
+        let scheme = forwarded.scheme.unwrap_or("http");
+        let prefix = forwarded.prefix.unwrap_or_default();
+        format!("{scheme}://{host}{prefix}")
     }
+}
+
+/// What a proxy says of the request as it got it (image-api 1.1; oslo.middleware's
+/// `HTTPProxyToWSGI`). Links are made of it: what is no scheme, host or path counts as not said.
+#[derive(Debug, Default, PartialEq)]
+struct Forwarded<'a> {
+    scheme: Option<&'static str>,
+    host: Option<&'a str>,
+    /// Begins with a slash and does not end with one.
+    prefix: Option<&'a str>,
+}
+
+impl<'a> Forwarded<'a> {
+    /// `Forwarded` of the first proxy, or where there is none `X-Forwarded-Proto` and `-Host`; with
+    /// either `X-Forwarded-Prefix`.
+    fn of(headers: &'a HeaderMap) -> Self {
+        let (proto, host) = match text(headers, "forwarded") {
+            Some(all) => {
+                let (mut proto, mut host) = (None, None);
+                for pair in all.split(',').next().unwrap_or_default().split(';') {
+                    let (name, value) = pair.split_once('=').unwrap_or_default();
+                    // A host with a port must be quoted (RFC 7239 4).
+                    let value = value.trim().trim_matches('"');
+                    match name.trim() {
+                        name if name.eq_ignore_ascii_case("proto") => proto = Some(value),
+                        name if name.eq_ignore_ascii_case("host") => host = Some(value),
+                        _ => {}
+                    }
+                }
+                (proto, host)
+            }
+            None => (
+                text(headers, "x-forwarded-proto"),
+                text(headers, "x-forwarded-host"),
+            ),
+        };
+        let of_a_path = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%".contains(&byte);
+        Self {
+            scheme: proto.and_then(|proto| {
+                ["http", "https"]
+                    .into_iter()
+                    .find(|scheme| proto.eq_ignore_ascii_case(scheme))
+            }),
+            host: host.filter(|host| !host.is_empty() && framing::is_authority(host.as_bytes())),
+            prefix: text(headers, "x-forwarded-prefix")
+                .filter(|path| path.starts_with('/') && path.bytes().all(of_a_path))
+                .map(|path| path.trim_end_matches('/')),
+        }
+    }
+}
+
+/// A header that says something.
+fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
+    let value = headers.get(name)?.to_str().ok()?;
+    (!value.is_empty()).then_some(value)
 }
 
 /// Answers one request.
@@ -169,7 +230,9 @@ async fn answer(
         if options {
             return Ok(Response::new(Body::empty()));
         }
-        return healthcheck::answer(request.method(), request.headers().get(header::ACCEPT));
+        let disable_file = api.app.config.api.healthcheck_disable_file.as_deref();
+        let accept = request.headers().get(header::ACCEPT);
+        return healthcheck::answer(request.method(), accept, disable_file).await;
     }
     let asked = versions::negotiate(&path, request.headers());
     let resource = match &asked {
@@ -241,6 +304,46 @@ mod tests {
 
     fn adopt(text: &'static str) -> Result<HeaderValue, u16> {
         adopted(Some(&HeaderValue::from_static(text)), 64).map_err(|error| error.status.as_u16())
+    }
+
+    #[test]
+    fn what_a_proxy_forwards_is_taken_only_if_a_link_can_be_made_of_it() {
+        let of = |sent: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in sent {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            let found = Forwarded::of(&headers);
+            (
+                found.scheme,
+                found.host.map(str::to_owned),
+                found.prefix.map(str::to_owned),
+            )
+        };
+        let host = |name: &str| Some(name.to_owned());
+        let (one, two) = (
+            "for=192.0.2.1;Proto=HTTPS;host=\"a:8\", host=b",
+            "proto=http",
+        );
+        assert_eq!(
+            of(&[("forwarded", one), ("x-forwarded-prefix", "/p/")]),
+            (Some("https"), host("a:8"), host("/p"))
+        );
+        // One of the two kinds speaks.
+        let old = [("x-forwarded-proto", "https"), ("x-forwarded-host", "c")];
+        assert_eq!(of(&old), (Some("https"), host("c"), None));
+        assert_eq!(
+            of(&[("forwarded", two), old[0], old[1]]),
+            (Some("http"), None, None)
+        );
+        for bad in ["evil/x", "x@evil", "a, b", "<evil>", ""] {
+            assert_eq!(
+                of(&[("x-forwarded-host", bad), ("x-forwarded-proto", bad)]),
+                (None, None, None)
+            );
+            assert_eq!(of(&[("x-forwarded-prefix", bad)]), (None, None, None));
+        }
+        assert_eq!(of(&[("forwarded", "host=\"a/b\";;=")]), (None, None, None));
     }
 
     #[test]

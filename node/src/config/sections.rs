@@ -42,6 +42,11 @@ pub struct ApiConfig {
     pub listen: String,
     /// Base of absolute URLs; empty: from the request.
     pub public_endpoint: String,
+    /// Take that base from what a proxy forwards of the request.
+    pub enable_proxy_headers_parsing: bool,
+    /// `/healthcheck` answers 503 while this file is there.
+    #[serde(with = "values::optional_path")]
+    pub healthcheck_disable_file: Option<PathBuf>,
     /// Not built yet.
     pub tls: Tls,
     /// Show `direct_url`.
@@ -57,6 +62,8 @@ impl Default for ApiConfig {
         Self {
             listen: "127.0.0.1:9292".to_owned(),
             public_endpoint: String::new(),
+            enable_proxy_headers_parsing: false,
+            healthcheck_disable_file: None,
             tls: Tls::default(),
             show_image_direct_url: false,
             show_multiple_locations: false,

@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{
         Arc,
@@ -22,6 +22,14 @@ use super::{Client, Counters, Settings, socket::Counted};
 /// sent so much at once, and nothing counts it but `limits.connections`; of a larger one (hyper's is
 /// 408 KiB) uploads have nothing.
 const READ_BUFFER: usize = 128 << 10;
+
+/// A connection that did not end well.
+pub(super) struct Failed {
+    /// Whose it was.
+    pub(super) client: IpAddr,
+    /// What ended it.
+    pub(super) cause: hyper::Error,
+}
 
 /// What all connections of a listener share.
 pub(super) struct Serving {
@@ -68,8 +76,9 @@ impl Serving {
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
-    ) -> Result<(), hyper::Error> {
+    ) -> Result<(), Failed> {
         let client = Client::new(peer, Arc::clone(&self.cut));
+        let address = client.address();
         let service = service_fn(|mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(client.clone());
             self.service.clone().call(request)
@@ -96,5 +105,9 @@ impl Serving {
             ended
         })
         .await
+        .map_err(|cause| Failed {
+            client: address,
+            cause,
+        })
     }
 }

@@ -11,6 +11,7 @@ pub mod open_files;
 mod peers;
 mod refuse;
 mod socket;
+mod sparse;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,8 @@ pub use client::Client;
 #[cfg(test)]
 pub(crate) use client::client;
 
+use sparse::Sparse;
+
 use crate::{
     app::App,
     config::{AdminConfig, Limits},
@@ -46,6 +49,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The log speaks of a state that lasts once in this time.
 const SAY_EVERY: Duration = Duration::from_secs(60);
+
+/// Of requests that are none, more often: each may be another client's.
+const SAY_UNREADABLE_EVERY: Duration = Duration::from_secs(1);
 
 /// While it drains, more often.
 const SAY_DRAIN_EVERY: Duration = Duration::from_secs(5);
@@ -180,12 +186,15 @@ impl Server {
         ));
         let mut connections = JoinSet::new();
         let mut refusals = refuse::Refusals::default();
+        let mut unreadable = Sparse::new(SAY_UNREADABLE_EVERY);
         let peers = peers::Peers::new(settings.connections_per_peer);
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(ended) = connections.join_next() => note_end(&counters, ended),
+                Some(ended) = connections.join_next() => {
+                    note_end(&counters, &mut unreadable, ended);
+                }
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
                         let place = (connections.len() < settings.connections)
@@ -233,7 +242,7 @@ impl Server {
                 break;
             }
             match tokio::time::timeout(left.min(SAY_DRAIN_EVERY), connections.join_next()).await {
-                Ok(Some(ended)) => note_end(&counters, ended),
+                Ok(Some(ended)) => note_end(&counters, &mut unreadable, ended),
                 Ok(None) => break,
                 Err(_) => tracing::info!(
                     open = connections.len(),
@@ -246,19 +255,35 @@ impl Server {
         serving.cut();
         connections.abort_all();
         while let Some(ended) = connections.join_next().await {
-            note_end(&counters, ended);
+            note_end(&counters, &mut unreadable, ended);
         }
         Drained { cut }
     }
 }
 
-fn note_end(counters: &Counters, ended: Result<Result<(), hyper::Error>, tokio::task::JoinError>) {
+fn note_end(
+    counters: &Counters,
+    unreadable: &mut Sparse,
+    ended: Result<Result<(), connection::Failed>, tokio::task::JoinError>,
+) {
     counters.open.dec();
     match ended {
         Ok(Ok(())) => {}
-        Ok(Err(cause)) => {
+        Ok(Err(connection::Failed { client, cause })) => {
             counters.failed.inc();
-            tracing::debug!(%cause, "connection ended");
+            // Such a request has no line of its own: it never reached the API.
+            if cause.is_parse()
+                && let Some(count) = unreadable.say(Instant::now())
+            {
+                tracing::info!(
+                    client.address = %client,
+                    %cause,
+                    count,
+                    "a request that is not HTTP was refused, and its connection closed"
+                );
+            } else {
+                tracing::debug!(client.address = %client, %cause, "connection ended");
+            }
         }
         Err(cause) => {
             counters.failed.inc();

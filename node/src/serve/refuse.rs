@@ -12,7 +12,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use super::SAY_EVERY;
+use super::{SAY_EVERY, Sparse};
 use crate::api::error::RETRY_AFTER_SECONDS;
 
 /// Refused connections that are lingered for at most; past that they are closed at once.
@@ -30,9 +30,7 @@ const TEXT: &str = "Too many connections. Try again shortly.";
 pub(super) struct Refusals {
     answer: String,
     lingering: Arc<Semaphore>,
-    said: Option<Instant>,
-    /// Since then.
-    unsaid: u64,
+    said: Sparse,
 }
 
 impl Default for Refusals {
@@ -47,8 +45,7 @@ impl Default for Refusals {
                  connection: close\r\n\r\n{TEXT}"
             ),
             lingering: Arc::new(Semaphore::new(AT_ONCE)),
-            said: None,
-            unsaid: 0,
+            said: Sparse::new(SAY_EVERY),
         }
     }
 }
@@ -57,13 +54,7 @@ impl Refusals {
     /// Counts one refusal; gives how many there were since the log last spoke of them, if it should
     /// speak now.
     pub(super) fn say(&mut self, now: Instant) -> Option<u64> {
-        self.unsaid += 1;
-        let lately = |said| now.saturating_duration_since(said) < SAY_EVERY;
-        if self.said.is_some_and(lately) {
-            return None;
-        }
-        self.said = Some(now);
-        Some(std::mem::take(&mut self.unsaid))
+        self.said.say(now)
     }
 
     /// Answers 503 and closes. The answer fits the empty buffer of a new socket, so writing it

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use glimpse_tests::{Node, Random, Setup, exchange};
+use glimpse_tests::{Node, Random, Setup, eventually, exchange};
 use serde_json::json;
 
 const UNKNOWN: &str = "11111111-2222-3333-4444-555555555555";
@@ -432,4 +432,111 @@ async fn a_host_that_is_none_is_refused_and_never_repeated() {
         answer.contains("http://images.example.org:9292/v2/"),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn the_healthcheck_is_503_while_the_disable_file_is_there() {
+    let setup = Setup::new();
+    let file = setup.folder().join("disabled");
+    let path = file.to_str().unwrap().to_owned();
+    let node = setup
+        .set("api.healthcheck_disable_file", path)
+        .start()
+        .await;
+    let ask = async |method: &str, accept: &str| {
+        let request = format!(
+            "{method} /healthcheck HTTP/1.1\r\nhost: a\r\naccept: {accept}\r\n\
+             connection: close\r\n\r\n"
+        );
+        let (status, head, body) = exchange(&node.address(), &request).await;
+        (status, head, String::from_utf8(body).unwrap())
+    };
+    assert_eq!(ask("GET", "*/*").await.0, 200);
+    assert_eq!(ask("HEAD", "*/*").await.0, 204);
+    std::fs::write(&file, "").unwrap();
+    for (accept, form, wanted) in [
+        ("*/*", "text/plain", "DISABLED BY FILE"),
+        (
+            "application/json",
+            "application/json",
+            r#"{"detailed":false,"reasons":["DISABLED BY FILE"]}"#,
+        ),
+        ("text/html", "text/html", "<p>DISABLED BY FILE</p>"),
+    ] {
+        let (status, head, body) = ask("GET", accept).await;
+        assert_eq!(status, 503, "{accept}");
+        assert!(
+            head.contains(&format!("content-type: {form}")),
+            "{accept}: {head}"
+        );
+        assert!(body.contains(wanted), "{accept}: {body}");
+    }
+    let (status, _, body) = ask("HEAD", "*/*").await;
+    assert_eq!((status, body.as_str()), (503, ""));
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(ask("GET", "*/*").await.0, 200);
+}
+
+#[tokio::test]
+async fn links_follow_forwarded_headers_only_where_a_proxy_is_believed() {
+    let forwarded = |node: &Node| {
+        node.client()
+            .with("x-forwarded-proto", "https")
+            .with("x-forwarded-host", "images.example.org")
+            .with("x-forwarded-prefix", "/image")
+    };
+    let href = async |client: glimpse_tests::Client| {
+        let document = client.get("/versions").await.expect(200).json();
+        let link = &document["versions"][0]["links"][0]["href"];
+        link.as_str().unwrap().to_owned()
+    };
+    let node = Node::start().await;
+    let plain = format!("http://{}/v2/", node.address());
+    assert_eq!(href(forwarded(&node)).await, plain);
+
+    let node = Setup::new()
+        .set("api.enable_proxy_headers_parsing", true)
+        .start()
+        .await;
+    let plain = format!("http://{}/v2/", node.address());
+    assert_eq!(href(node.client()).await, plain);
+    assert_eq!(
+        href(forwarded(&node)).await,
+        "https://images.example.org/image/v2/"
+    );
+    let created = forwarded(&node).create(json!({})).await.expect(201);
+    let location = created.header("location").unwrap();
+    assert!(
+        location.starts_with("https://images.example.org/image/v2/images/"),
+        "{location}"
+    );
+    let first = "proto=https;host=\"a.example.org:8\", host=b.example.org";
+    assert_eq!(
+        href(node.client().with("forwarded", first)).await,
+        "https://a.example.org:8/v2/"
+    );
+    for name in [
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-forwarded-prefix",
+    ] {
+        let client = node.client().with(name, "evil.example.org/\"x");
+        assert_eq!(href(client).await, plain, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_http_is_400_and_in_the_log_with_client_and_cause() {
+    let node = Node::start().await;
+    let request = "GET /v2/images?name=\"a\" HTTP/1.1\r\nhost: a\r\n\r\n";
+    assert_eq!(exchange(&node.address(), request).await.0, 400);
+    let line = eventually("a line of the refusal", async || {
+        let log = node.log();
+        let line = log.lines().find(|line| line.contains("is not HTTP"))?;
+        Some(line.to_owned())
+    })
+    .await;
+    assert!(line.contains("client.address"), "{line}");
+    assert!(line.contains("127.0.0.1"), "{line}");
+    assert!(line.contains("cause"), "{line}");
 }
