@@ -79,7 +79,7 @@ pub enum Invalid {
 }
 
 impl Invalid {
-    fn schema(name: &str, reason: impl Into<String>) -> Self {
+    pub(super) fn schema(name: &str, reason: impl Into<String>) -> Self {
         Self::Schema {
             name: name.to_owned(),
             reason: reason.into(),
@@ -149,7 +149,7 @@ pub(super) fn set(
     formats: &ImageFormatConfig,
 ) -> Result<(), Invalid> {
     if kind(name)? == Kind::Custom {
-        let value = property(name, value)?;
+        let value = property(name, value, formats)?;
         attributes.properties.insert(name.to_owned(), value);
         return Ok(());
     }
@@ -356,29 +356,19 @@ fn tags(value: &Value) -> Result<BTreeSet<String>, Invalid> {
     Ok(tags)
 }
 
-/// The value of a custom property: a string, and what the image schema says of a few names.
-fn property(name: &str, value: &Value) -> Result<Option<String>, Invalid> {
-    if value.is_null() && matches!(name, "kernel_id" | "ramdisk_id") {
+/// The value of a custom property: a string, and what its definition says where it has one.
+fn property(
+    name: &str,
+    value: &Value,
+    formats: &ImageFormatConfig,
+) -> Result<Option<String>, Invalid> {
+    if value.is_null() && formats.properties.nullable(name) {
         return Ok(None);
     }
     let text = text(name, value)?;
-    match name {
-        "kernel_id" | "ramdisk_id" if text.parse::<ImageId>().is_err() => Err(Invalid::schema(
-            name,
-            format!("{} is not a UUID", short(value)),
-        )),
-        "cinder_encryption_key_deletion_policy"
-            if !matches!(text, "on_image_deletion" | "do_not_delete") =>
-        {
-            Err(Invalid::schema(
-                name,
-                format!(
-                    "{} is not one of on_image_deletion, do_not_delete",
-                    short(value)
-                ),
-            ))
-        }
-        _ => Ok(Some(text.to_owned())),
+    match formats.properties.check(name, text) {
+        Ok(()) => Ok(Some(text.to_owned())),
+        Err(why) => Err(Invalid::schema(name, format!("{} {why}", short(value)))),
     }
 }
 

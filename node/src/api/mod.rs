@@ -27,6 +27,7 @@ mod metadefs;
 mod new_image;
 mod patch;
 mod precondition;
+pub mod properties;
 mod router;
 mod schemas;
 mod tags;

@@ -32,6 +32,10 @@ pub(super) fn parse(
             return Err(refusal);
         }
     }
+    let mut required = formats.properties.required().iter();
+    if let Some(name) = required.find(|name| !body.contains_key(*name)) {
+        return Err(Invalid::schema(name, "is required"));
+    }
     let mut attributes = Attributes {
         owner: project.map(str::to_owned),
         ..attribute::defaults()
@@ -61,7 +65,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::error::ApiError;
+    use crate::api::{error::ApiError, properties::Properties};
 
     fn formats() -> ImageFormatConfig {
         ImageFormatConfig {
@@ -183,6 +187,35 @@ mod tests {
         ] {
             assert_eq!(create(&body), Err(status), "{body}");
         }
+    }
+
+    #[test]
+    fn what_is_required_must_be_there_after_what_is_not_allowed_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(
+            &file,
+            r#"{"properties": {"team": {}}, "required": ["team"]}"#,
+        )
+        .unwrap();
+        let formats = ImageFormatConfig {
+            properties: Properties::read(file.path()).unwrap(),
+            ..formats()
+        };
+        let create = |body: Value| {
+            parse(
+                body.as_object().unwrap(),
+                None,
+                &formats,
+                &Limits::default(),
+            )
+            .map(drop)
+            .map_err(|invalid| ApiError::from(invalid).status.as_u16())
+        };
+        assert_eq!(create(json!({})), Err(400));
+        assert_eq!(create(json!({"size": 1})), Err(403));
+        assert_eq!(create(json!({"team": "a"})), Ok(()));
+        // The operator's file stands in place of the shipped one.
+        assert_eq!(create(json!({"team": "a", "kernel_id": "free"})), Ok(()));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! `/v2/schemas/...`: the JSON schemas that clients read formats from and validate against
-//! (image-api 1.9). Made once, from the configured formats.
+//! (image-api 1.9). Made once, from the configured formats and properties.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use crate::config::ImageFormatConfig;
 
 mod metadefs;
 
-const UUID_PATTERN: &str = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-\
+pub(super) const UUID_PATTERN: &str = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-\
                             ([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$";
 
 /// The documents by name: `image`, `metadefs/tags`.
@@ -111,8 +111,8 @@ fn image(formats: &ImageFormatConfig) -> Value {
             json!({"type": ["null", "string"], "description": description, "enum": values}),
         );
     }
-    properties.extend(object(known_properties()));
-    json!({
+    properties.extend(formats.properties.definitions().clone());
+    let mut image = json!({
         "name": "image",
         "properties": properties,
         "additionalProperties": {"type": "string"},
@@ -121,7 +121,12 @@ fn image(formats: &ImageFormatConfig) -> Value {
             {"rel": "enclosure", "href": "{file}"},
             {"rel": "describedby", "href": "{schema}"},
         ],
-    })
+    });
+    let required = formats.properties.required();
+    if let (false, Some(members)) = (required.is_empty(), image.as_object_mut()) {
+        members.insert("required".to_owned(), required.into());
+    }
+    image
 }
 
 fn image_properties() -> Value {
@@ -263,71 +268,6 @@ fn locations() -> Value {
     })
 }
 
-/// The custom properties that the schema describes, as the reference's `schema-image.json` does.
-fn known_properties() -> Value {
-    const KEYS: &str = "https://docs.openstack.org/python-glanceclient/latest/cli/\
-                        property-keys.html";
-    json!({
-        "kernel_id": {
-            "type": ["null", "string"],
-            "pattern": UUID_PATTERN,
-            "description": "ID of image stored in Glance that should be used as the kernel when \
-                            booting an AMI-style image.",
-            "is_base": false,
-        },
-        "ramdisk_id": {
-            "type": ["null", "string"],
-            "pattern": UUID_PATTERN,
-            "description": "ID of image stored in Glance that should be used as the ramdisk when \
-                            booting an AMI-style image.",
-            "is_base": false,
-        },
-        "instance_uuid": {
-            "type": "string",
-            "description": "Metadata which can be used to record which instance this image is \
-                            associated with. (Informational only, does not create an instance \
-                            snapshot.)",
-            "is_base": false,
-        },
-        "architecture": {
-            "type": "string",
-            "description": format!("Operating system architecture as specified in {KEYS}"),
-            "is_base": false,
-        },
-        "os_distro": {
-            "type": "string",
-            "description": format!("Common name of operating system distribution as specified in \
-                                    {KEYS}"),
-            "is_base": false,
-        },
-        "os_version": {
-            "type": "string",
-            "description": "Operating system version as specified by the distributor.",
-            "is_base": false,
-        },
-        "description": {
-            "type": "string",
-            "description": "A human-readable string describing this image.",
-            "is_base": false,
-        },
-        "cinder_encryption_key_id": {
-            "type": "string",
-            "description": "Identifier in the OpenStack Key Management Service for the encryption \
-                            key for the Block Storage Service to use when mounting a volume \
-                            created from this image",
-            "is_base": false,
-        },
-        "cinder_encryption_key_deletion_policy": {
-            "type": "string",
-            "description": "States the condition under which the Image Service will delete the \
-                            object associated with the 'cinder_encryption_key_id' image property. \
-                             If this property is missing, the Image Service will take no action",
-            "enum": ["on_image_deletion", "do_not_delete"],
-            "is_base": false,
-        },
-    })
-}
-
 fn member_properties() -> Map<String, Value> {
     object(json!({
         "member_id": {
@@ -410,6 +350,7 @@ fn task_properties() -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::properties::Properties;
 
     fn read(name: &str) -> Value {
         let formats = ImageFormatConfig {
@@ -430,11 +371,33 @@ mod tests {
         assert_eq!(schema["additionalProperties"], json!({"type": "string"}));
         assert_eq!(schema["properties"]["kernel_id"]["is_base"], false);
         assert_eq!(schema["properties"].as_object().unwrap().len(), 34);
+        assert!(schema.get("required").is_none());
         assert_eq!(
             read("images")["properties"]["images"]["items"],
             schema,
             "the collection holds the item"
         );
+    }
+
+    #[test]
+    fn what_the_operator_defines_stands_in_both_image_schemas() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(
+            &file,
+            r#"{"properties": {"team": {}}, "required": ["team"]}"#,
+        )
+        .unwrap();
+        let formats = ImageFormatConfig {
+            properties: Properties::read(file.path()).unwrap(),
+            ..ImageFormatConfig::default()
+        };
+        let schemas = Schemas::new(&formats);
+        let read = |name| serde_json::from_slice::<Value>(&schemas.get(name).unwrap()).unwrap();
+        let image = read("image");
+        assert_eq!(image["properties"]["team"], json!({"is_base": false}));
+        assert_eq!(image["required"], json!(["team"]));
+        assert!(image["properties"].get("kernel_id").is_none());
+        assert_eq!(read("images")["properties"]["images"]["items"], image);
     }
 
     #[test]

@@ -21,6 +21,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::properties::Properties;
+
 pub use environment::Override;
 pub(crate) use schema::nearest;
 pub use sections::{
@@ -186,6 +188,7 @@ impl Config {
             })?;
         config.overrides = overrides;
         let mut problems = config.read_secrets();
+        problems.extend(config.read_properties().err());
         config.settle();
         problems.extend(config.problems());
         if problems.is_empty() {
@@ -195,6 +198,15 @@ impl Config {
         Err(ConfigError::Invalid(
             problems.into_iter().map(told).collect(),
         ))
+    }
+
+    /// Reads the definitions of custom properties.
+    fn read_properties(&mut self) -> Result<(), Problem> {
+        if let Some(path) = &self.image_format.schema_file {
+            self.image_format.properties = Properties::read(path)
+                .map_err(|message| Problem::new("image_format.schema_file", message))?;
+        }
+        Ok(())
     }
 
     /// Fills in what one key's default takes from another.

@@ -8,7 +8,7 @@ use super::{
     unbuilt::{KeystoneConfig, Tls},
     values::{self, strings},
 };
-use crate::data::hashes::Algorithm;
+use crate::{api::properties::Properties, data::hashes::Algorithm};
 
 /// `[node]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -459,6 +459,12 @@ pub struct ImageFormatConfig {
     pub require_image_format_match: bool,
     /// GPT checks by name whose failure is only noted.
     pub gpt_safety_checks_nonfatal: Vec<String>,
+    /// Definitions of custom properties, in place of the usual ones.
+    #[serde(with = "values::optional_path")]
+    pub schema_file: Option<PathBuf>,
+    /// What they are.
+    #[serde(skip)]
+    pub properties: Properties,
 }
 
 impl Default for ImageFormatConfig {
@@ -480,6 +486,8 @@ impl Default for ImageFormatConfig {
             vmdk_allowed_types: strings(&["streamOptimized", "monolithicSparse"]),
             require_image_format_match: true,
             gpt_safety_checks_nonfatal: Vec::new(),
+            schema_file: None,
+            properties: Properties::default(),
         }
     }
 }

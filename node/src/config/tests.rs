@@ -436,6 +436,11 @@ fn nonsense_is_refused_by_name() {
             "auth.policy_file",
             "No such file",
         ),
+        (
+            "[image_format]\nschema_file = \"/nowhere/s\"".to_owned(),
+            "image_format.schema_file",
+            "/nowhere/s: No such file",
+        ),
         ("stores = []".to_owned(), "stores", "at least one"),
         (
             format!("{twice}name = \"a\"\npath = \"/b\""),

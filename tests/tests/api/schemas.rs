@@ -247,3 +247,62 @@ async fn no_import_method_is_offered() {
         .json();
     assert_eq!(info["import-methods"]["value"], json!([]));
 }
+
+#[tokio::test]
+async fn the_properties_of_the_operator_are_shown_and_enforced() {
+    let setup = Setup::new();
+    let path = setup.folder().join("schema-image.json");
+    let file = json!({
+        "properties": {"team": {
+            "type": ["string", "null"],
+            "description": "who to ask",
+            "pattern": "^[a-z]+$",
+        }},
+        "required": ["team"],
+    });
+    std::fs::write(&path, file.to_string()).unwrap();
+    let node = setup
+        .set("image_format.schema_file", path.to_str().unwrap())
+        .start()
+        .await;
+    let client = node.client();
+    let image = schema(&node, "image").await;
+    assert_eq!(image["properties"]["team"]["description"], "who to ask");
+    assert_eq!(image["properties"]["team"]["is_base"], false);
+    assert_eq!(image["required"], json!(["team"]));
+    let images = schema(&node, "images").await;
+    assert_eq!(images["properties"]["images"]["items"], image);
+    let missing = client.create(json!({"name": "n"})).await.expect(400);
+    assert!(missing.text().contains("team"), "{}", missing.text());
+    client.create(json!({"team": "A1"})).await.expect(400);
+    let id = client
+        .create(json!({"team": "a"}))
+        .await
+        .expect(201)
+        .field("id");
+    client.replace(&id, "team", json!("A1")).await.expect(400);
+    client.replace(&id, "team", json!("b")).await.expect(200);
+    // Mandatory when an image is created, and then only.
+    client.replace(&id, "name", json!("n")).await.expect(200);
+    client.replace(&id, "team", json!(null)).await.expect(200);
+    let shown = client.show(&id).await.expect(200).json();
+    assert_eq!(shown["team"], Value::Null);
+    client
+        .patch(&id, json!([{"op": "remove", "path": "/team"}]))
+        .await
+        .expect(200);
+}
+
+#[tokio::test]
+async fn a_broken_file_of_properties_is_refused_at_start() {
+    let setup = Setup::new();
+    let path = setup.folder().join("schema-image.json");
+    std::fs::write(&path, r#"{"team": {"type": "integer"}}"#).unwrap();
+    let refusal = setup
+        .set("image_format.schema_file", path.to_str().unwrap())
+        .refused()
+        .await;
+    for said in ["image_format.schema_file", "schema-image.json", "team"] {
+        assert!(refusal.output.contains(said), "{}", refusal.output);
+    }
+}
