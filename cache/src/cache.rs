@@ -59,6 +59,16 @@ pub struct Found {
     pub pooled: bool,
 }
 
+/// When the one who asks for a chunk needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Now.
+    Due,
+    /// Later: it is fetched only as far as the pool has a slot for it. Else there is
+    /// [`Error::NoRoom`], without any wait, and it is asked for again when it is due.
+    Ahead,
+}
+
 /// Why a chunk was not at hand; the later in this list, the worse.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
@@ -210,6 +220,7 @@ impl Cache {
         name: ChunkName,
         len: u32,
         source: Arc<S>,
+        turn: Turn,
     ) -> Result<Found, Error> {
         let hit = |bytes| {
             let found = Found {
@@ -217,7 +228,7 @@ impl Cache {
                 cause: Cause::Hit,
                 pooled: true,
             };
-            right_length(found, len)
+            fitting(found, len, turn)
         };
         if let Some(bytes) = self.get(name) {
             return hit(bytes);
@@ -227,11 +238,11 @@ impl Cache {
         }
         let mut shared = 0;
         loop {
-            match self.fills.join(name, || self.get(name)) {
+            match self.fills.join(name, turn, || self.get(name)) {
                 Joined::Held(bytes) => return hit(bytes),
                 Joined::Begun(waiting, fill) => {
                     tokio::spawn(Arc::clone(self).work(fill, name, len, source));
-                    return right_length(waiting.outcome().await?, len);
+                    return fitting(waiting.outcome().await?, len, turn);
                 }
                 Joined::Shared(waiting) => {
                     count(&self.counters.shared_fills, 1);
@@ -239,8 +250,9 @@ impl Cache {
                     match waiting.outcome().await {
                         Ok(found) => {
                             let cause = Cause::Shared;
-                            return right_length(Found { cause, ..found }, len);
+                            return fitting(Found { cause, ..found }, len, turn);
                         }
+                        Err(Error::NoRoom) if turn == Turn::Ahead => return Err(Error::NoRoom),
                         // It read another's source; ours may be better.
                         Err(_) if shared == 1 => {}
                         Err(error) => return Err(error),
@@ -328,9 +340,9 @@ impl Cache {
                 permit = self.fill_permits.acquire() => permit,
                 () = fill.abandoned() => return,
             };
-            let filled = self.fill(name, len, &*source, room).await;
+            let filled = self.fill(name, len, &*source, room, &fill).await;
             drop(permit);
-            if waited || !matches!(filled, Err(Error::NoRoom)) {
+            if waited || !matches!(filled, Err(Error::NoRoom)) || fill.is_ahead() {
                 break filled;
             }
             // Meanwhile neither the bytes nor the place of a fill are held.
@@ -343,7 +355,7 @@ impl Cache {
                 () = fill.abandoned() => return,
             };
         };
-        if let Err(Error::NoRoom) = filled {
+        if matches!(filled, Err(Error::NoRoom)) && !fill.is_ahead() {
             count(&self.counters.refused_unpooled, 1);
         }
         fill.end(filled.map(|(bytes, pooled)| Found {
@@ -399,6 +411,7 @@ impl Cache {
         len: u32,
         source: &S,
         room: Option<OwnedSemaphorePermit>,
+        fill: &Fill,
     ) -> Result<(Bytes, bool), Error> {
         // Wrong bytes may have been damaged on the way: asked for once more.
         for _ in 0..2 {
@@ -425,6 +438,7 @@ impl Cache {
             };
             let filled = match stored {
                 Ok(bytes) => (bytes, true),
+                Err(_) if fill.is_ahead() => return Err(Error::NoRoom),
                 Err(pieces) => (self.outside(pieces, len, room)?, false),
             };
             count(&self.counters.fill_bytes, len.into());
@@ -491,8 +505,12 @@ fn store(pool: &Arc<Pool>, name: ChunkName, pieces: Vec<Bytes>) -> Result<Bytes,
     Err(pieces)
 }
 
-/// A name that stands for bytes of another length is of no image.
-fn right_length(found: Found, len: u32) -> Result<Found, Error> {
+/// A name that stands for bytes of another length is of no image. And who is ahead of its turn gets
+/// no bytes outside the pool, not even those of a fill that others needed.
+fn fitting(found: Found, len: u32, turn: Turn) -> Result<Found, Error> {
+    if turn == Turn::Ahead && !found.pooled {
+        return Err(Error::NoRoom);
+    }
     if found.bytes.len() == len as usize {
         return Ok(found);
     }

@@ -50,6 +50,23 @@ impl Error {
     }
 }
 
+/// Whether it is the process or the disk that lacks something for the moment: it says nothing about
+/// the file.
+pub(crate) fn passes(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::MFILE
+                | Errno::NFILE
+                | Errno::NOMEM
+                | Errno::NOSPC
+                | Errno::DQUOT
+                | Errno::INTR
+                | Errno::AGAIN
+        )
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

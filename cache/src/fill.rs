@@ -1,12 +1,22 @@
 //! One piece of work per missing chunk, shared by all who wait for it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::{cache::Found, chunk::ChunkName, errors::Error};
+use crate::{
+    cache::{Found, Turn},
+    chunk::ChunkName,
+    errors::Error,
+};
 
 /// The outcome of a fill, once there is one.
 type Outcome = Option<Result<Found, Error>>;
@@ -14,7 +24,16 @@ type Outcome = Option<Result<Found, Error>>;
 /// The fills under way.
 #[derive(Default)]
 pub(crate) struct Fills {
-    table: Mutex<HashMap<ChunkName, Arc<watch::Sender<Outcome>>>>,
+    table: Mutex<Table>,
+}
+
+type Table = HashMap<ChunkName, Arc<Shared>>;
+
+/// What a fill has in the table.
+struct Shared {
+    sender: watch::Sender<Outcome>,
+    /// Somebody needs it now. Set under the table's lock.
+    due: AtomicBool,
 }
 
 /// What [`Fills::join`] found.
@@ -34,32 +53,38 @@ pub(crate) struct Waiting(watch::Receiver<Outcome>);
 pub(crate) struct Fill {
     fills: Arc<Fills>,
     name: ChunkName,
-    sender: Arc<watch::Sender<Outcome>>,
+    shared: Arc<Shared>,
 }
 
 impl Fills {
-    /// Joins the fill of `name` or begins it. `look` is asked again before one begins, since a
+    /// Joins the fill of `name` or begins it; the fill is due once one who joined is. `look` is asked again before one begins, since a
     /// fill that ended puts the chunk into the pool before it leaves the table.
     pub(crate) fn join(
         self: &Arc<Self>,
         name: ChunkName,
+        turn: Turn,
         look: impl Fn() -> Option<Bytes>,
     ) -> Joined {
         let mut table = self.table.lock();
-        if let Some(sender) = table.get(&name) {
-            return Joined::Shared(Waiting(sender.subscribe()));
+        let due = turn == Turn::Due;
+        if let Some(shared) = table.get(&name) {
+            shared.due.fetch_or(due, Ordering::Relaxed);
+            return Joined::Shared(Waiting(shared.sender.subscribe()));
         }
         if let Some(bytes) = look() {
             return Joined::Held(bytes);
         }
         let (sender, receiver) = watch::channel(None);
-        let sender = Arc::new(sender);
-        table.insert(name, Arc::clone(&sender));
+        let shared = Arc::new(Shared {
+            sender,
+            due: AtomicBool::new(due),
+        });
+        table.insert(name, Arc::clone(&shared));
         let fills = Arc::clone(self);
         let fill = Fill {
             fills,
             name,
-            sender,
+            shared,
         };
         Joined::Begun(Waiting(receiver), fill)
     }
@@ -83,24 +108,34 @@ impl Fill {
     /// to begin what is still queued.
     pub(crate) async fn abandoned(&self) {
         loop {
-            self.sender.closed().await;
+            self.shared.sender.closed().await;
             let mut table = self.fills.table.lock();
-            if self.sender.receiver_count() == 0 {
+            if self.shared.sender.receiver_count() == 0 {
                 self.leave(&mut table);
                 return;
             }
         }
     }
 
-    /// Tells those who wait.
-    pub(crate) fn end(self, outcome: Result<Found, Error>) {
-        self.sender.send_replace(Some(outcome));
+    /// Whether all who wait are ahead of their turn. Then nobody joins any more, so that it stays so.
+    pub(crate) fn is_ahead(&self) -> bool {
+        let mut table = self.fills.table.lock();
+        let ahead = !self.shared.due.load(Ordering::Relaxed);
+        if ahead {
+            self.leave(&mut table);
+        }
+        ahead
     }
 
-    fn leave(&self, table: &mut HashMap<ChunkName, Arc<watch::Sender<Outcome>>>) {
+    /// Tells those who wait.
+    pub(crate) fn end(self, outcome: Result<Found, Error>) {
+        self.shared.sender.send_replace(Some(outcome));
+    }
+
+    fn leave(&self, table: &mut Table) {
         let ours = table
             .get(&self.name)
-            .is_some_and(|sender| Arc::ptr_eq(sender, &self.sender));
+            .is_some_and(|shared| Arc::ptr_eq(shared, &self.shared));
         if ours {
             table.remove(&self.name);
         }

@@ -26,10 +26,10 @@ mod pool;
 #[cfg(test)]
 mod tests;
 
-pub use cache::{Cache, Cause, Config, Damage, Found, Source, Stats};
+pub use cache::{Cache, Cause, Config, Damage, Found, Source, Stats, Turn};
 pub use chunk::{CHUNK_SIZE, ChunkName, ChunkRef};
 pub use digest::ManifestBuilder;
 pub use errors::Error;
 pub use manifest::{MANIFEST_FORMAT, Manifest, ManifestName};
 pub use manifests::Manifests;
-pub use pool::POOL_FORMAT;
+pub use pool::{POOL_FORMAT, SEGMENT_SIZE, check_pool};

@@ -9,10 +9,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustix::io::Errno;
 
 use crate::{
-    errors::Error,
+    errors::{Error, passes},
     manifest::{Manifest, ManifestName},
 };
 
@@ -178,14 +177,6 @@ impl Manifests {
         let shelf = self.dir.join(hex.get(..2).unwrap_or_default());
         (shelf, hex)
     }
-}
-
-/// Whether it is the process that lacks something for the moment, not the file.
-fn passes(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR | Errno::AGAIN)
-    )
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {

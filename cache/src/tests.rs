@@ -17,7 +17,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::sync::Semaphore;
 
-use crate::{CHUNK_SIZE, Cache, ChunkName, Config, Error, Source};
+use crate::{CHUNK_SIZE, Cache, ChunkName, Config, Error, Source, Turn};
 
 const MIB: usize = CHUNK_SIZE as usize;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -93,7 +93,7 @@ impl Read for Arc<Cache> {
         len: u32,
         source: Arc<S>,
     ) -> Result<Bytes, Error> {
-        let found = self.chunk(name, len, source).await?;
+        let found = self.chunk(name, len, source, Turn::Due).await?;
         Ok(found.bytes)
     }
 }

@@ -336,6 +336,8 @@ fn build(
     data_dir: &DataDir,
 ) -> Result<Arc<App>, StartError> {
     let policy = Arc::new(build_policy(&config)?);
+    // Before the log is touched: a pool of another format stops the start.
+    glimpse_cache::check_pool(&data_dir.cache())?;
     let manifests = Arc::new(glimpse_cache::Manifests::open(data_dir.manifests())?);
     let known_roots = data_dir.store_roots()?;
     let (stores, roots) = timed("the stores", || {

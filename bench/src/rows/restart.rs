@@ -174,7 +174,12 @@ async fn fill_pool(data: &Path, entries: u64) -> Result<()> {
         let chunk = Bytes::from(chunk);
         let name = ChunkName::of([&chunk]);
         cache
-            .chunk(name, SMALL as u32, Arc::new(Small(chunk)))
+            .chunk(
+                name,
+                SMALL as u32,
+                Arc::new(Small(chunk)),
+                glimpse_cache::Turn::Due,
+            )
             .await?;
     }
     cache.checkpoint()?;

@@ -4,14 +4,14 @@
 //! crash lost or left behind costs a miss. Hence it is written at leisure, a row for a whole group
 //! of slots, and one that is damaged is thrown away.
 
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, io::ErrorKind, path::Path, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
 use crate::{
     chunk::{CHUNK_SIZE, ChunkName},
-    errors::Error,
+    errors::{Error, passes},
 };
 
 /// Group number → [`GROUP`] entries of a name and a length (u32, little-endian; 0: empty).
@@ -53,11 +53,13 @@ impl Index {
     pub(super) fn open(path: &Path, slots: u32) -> Result<(Self, Vec<Option<Held>>), Error> {
         let (db, held, was_clean) = match open_and_load(path, slots) {
             Ok(opened) => opened,
-            Err(error) if is_in_use(&error) => return Err(Error::Disk(error.to_string())),
+            Err(error) if is_in_use(&error) || is_short_of(&error) => {
+                return Err(Error::Disk(error.to_string()));
+            }
             Err(error) => {
                 tracing::warn!(%error, "the cache's index is unreadable; starting with an empty one");
                 match fs::remove_file(path) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
                         return Err(Error::disk("index", &error));
                     }
                     _ => open_and_load(path, slots)
@@ -218,6 +220,19 @@ fn read_entry(entry: &[u8; ENTRY]) -> Option<Held> {
     (1..=CHUNK_SIZE)
         .contains(&len)
         .then_some(Held { name, len })
+}
+
+/// Whether the process lacks something for the moment. Not so a full disk: without the old index it
+/// has room for another.
+fn is_short_of(error: &redb::Error) -> bool {
+    let redb::Error::Io(error) = error else {
+        return false;
+    };
+    let full = matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    );
+    passes(error) && !full
 }
 
 fn is_in_use(error: &redb::Error) -> bool {

@@ -13,10 +13,13 @@ use crate::{chunk::CHUNK_SIZE, errors::Error};
 /// The format of the pool that this program writes, and the only one it reads.
 pub const POOL_FORMAT: u32 = 1;
 const FORMAT_LINE: &str = "glimpse cache pool ";
-/// What segments that could not be opened are named from then on, for whoever wants to know why.
+/// What segments that could not be opened are named until the next start, for whoever wants to know
+/// why. What is no file stays: it takes no room that was the pool's.
 const SET_ASIDE: &str = "lost-";
 /// Slots of a segment file: 256 MiB are reserved at a time.
 pub(super) const SEGMENT_SLOTS: u32 = 256;
+/// Bytes of a segment file but for the last; each is an open file.
+pub const SEGMENT_SIZE: u64 = SEGMENT_SLOTS as u64 * CHUNK_SIZE as u64;
 /// Slots of the smallest pool: with fewer, two readers could stop each other.
 const MIN_SLOTS: u32 = 4;
 
@@ -35,28 +38,22 @@ impl Layout {
     /// still being read). A pool whose format cannot be told is made anew: it is worth only misses.
     pub(super) fn open(dir: PathBuf, size: u64, keep_free: u64) -> Result<Self, Error> {
         let disk = |error: io::Error| Error::disk("pool", &error);
-        let known = match found_format(&dir).map_err(disk)? {
-            Found::Version(found) => {
-                check_format(found)?;
-                true
-            }
-            Found::Nothing => false,
+        let known = match known_format(&dir)? {
             Found::Damaged => {
                 tracing::warn!(pool = %dir.display(), "the cache's FORMAT is damaged; starting with an empty pool");
                 false
             }
-            Found::SomethingElse => {
-                return Err(Error::Format {
-                    found: 0,
-                    known: POOL_FORMAT,
-                });
-            }
+            Found::Version(_) => true,
+            Found::Nothing | Found::SomethingElse => false,
         };
         fs::create_dir_all(dir.join("segments")).map_err(disk)?;
         let lock = lock(&dir.join("LOCK"))?;
         if !known {
             clear(&dir).map_err(disk)?;
             write_format(&dir).map_err(disk)?;
+        }
+        if let Err(error) = remove_set_aside(&dir) {
+            tracing::warn!(%error, "segments that were set aside cannot be removed");
         }
         let slots = u32::try_from(size / u64::from(CHUNK_SIZE)).unwrap_or(u32::MAX);
         Ok(Self {
@@ -119,8 +116,16 @@ impl Layout {
 
     /// Takes what lies in a segment's place out of the way.
     pub(super) fn set_aside(&self, segment: u32) -> io::Result<()> {
-        let aside = self.dir.join(format!("{SET_ASIDE}{segment:08}"));
-        fs::rename(self.segment(segment), aside)
+        fs::rename(self.segment(segment), self.aside(segment))
+    }
+
+    /// Undoes [`Layout::set_aside`], as far as that goes.
+    pub(super) fn put_back(&self, segment: u32) {
+        let _ = fs::rename(self.aside(segment), self.segment(segment));
+    }
+
+    fn aside(&self, segment: u32) -> PathBuf {
+        self.dir.join(format!("{SET_ASIDE}{segment:08}"))
     }
 
     /// Removes segment files from `first` on: those of a pool that was larger, or behind a gap.
@@ -139,12 +144,20 @@ impl Layout {
     }
 }
 
-fn check_format(found: u32) -> Result<(), Error> {
+/// Refuses what [`crate::Cache::open`] would refuse as a pool of another format or a directory of
+/// something else, for those who have more to open. Nothing is touched.
+pub fn check_pool(dir: &Path) -> Result<(), Error> {
+    known_format(dir).map(drop)
+}
+
+/// What lies where the pool should be, if it may become one.
+fn known_format(dir: &Path) -> Result<Found, Error> {
     let known = POOL_FORMAT;
-    if found == known {
-        return Ok(());
+    match found_format(dir).map_err(|error| Error::disk("pool", &error))? {
+        Found::Version(found) if found != known => Err(Error::Format { found, known }),
+        Found::SomethingElse => Err(Error::Format { found: 0, known }),
+        fine @ (Found::Version(_) | Found::Damaged | Found::Nothing) => Ok(fine),
     }
-    Err(Error::Format { found, known })
 }
 
 /// What lies where the pool should be.
@@ -222,6 +235,18 @@ fn clear(dir: &Path) -> io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Removes the files that an earlier start set aside: they take room outside of the bound.
+fn remove_set_aside(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let aside = entry.file_name().to_string_lossy().starts_with(SET_ASIDE);
+        if aside && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn lock(path: &Path) -> Result<File, Error> {

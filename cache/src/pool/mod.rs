@@ -30,7 +30,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-pub use self::layout::POOL_FORMAT;
+pub use self::layout::{POOL_FORMAT, SEGMENT_SIZE, check_pool};
 pub(crate) use self::slot::{Checks, Slot};
 use self::{
     index::{Held, Index},
@@ -40,7 +40,7 @@ use self::{
 };
 use crate::{
     chunk::ChunkName,
-    errors::Error,
+    errors::{Error, passes},
     eviction::{Candidate, Eviction, Ticket, Uses},
 };
 
@@ -112,7 +112,11 @@ impl Pool {
         let slots = layout.slots();
         // Side by side, since both take a while for a large pool.
         let (index, segments) = thread::scope(|scope| {
-            let segments = scope.spawn(|| open_segments(&layout));
+            let segments = scope.spawn(|| {
+                open_segments(&layout, |number, new, slots| {
+                    open_segment_of(&layout, number, new, slots)
+                })
+            });
             (Index::open(&layout.index(), slots), segments.join())
         });
         let (index, held) = index?;
@@ -126,8 +130,11 @@ impl Pool {
             stays: RESTORED,
         };
         let next_segment = u32::try_from(segments.len()).unwrap_or(u32::MAX);
-        let places = segments.iter().map(|segment| segment.places.len()).sum();
-        state.by_number.resize_with(places, Content::default);
+        // Not all of them need have all their slots.
+        let last = segments.iter().filter_map(|segment| segment.places.last());
+        let numbers = last.map(|place| place.number() as usize + 1).max();
+        let numbers = numbers.unwrap_or(0);
+        state.by_number.resize_with(numbers, Content::default);
         for Segment { places, lost } in segments {
             for place in places {
                 let held = held.get(place.number() as usize).copied().flatten();
@@ -385,8 +392,12 @@ struct Segment {
 }
 
 /// Opens the segments that are there, up to the first that is missing or has no room, and removes
-/// the others.
-fn open_segments(layout: &Layout) -> io::Result<Vec<Segment>> {
+/// the others. An error that will pass costs no segment: it is returned. `open` is
+/// [`open_segment_of`] the layout.
+fn open_segments(
+    layout: &Layout,
+    open: impl Fn(u32, bool, u32) -> io::Result<Vec<Place>>,
+) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     let mut number = 0;
     while layout.slots_of(number) > 0
@@ -397,7 +408,10 @@ fn open_segments(layout: &Layout) -> io::Result<Vec<Segment>> {
             break;
         }
         let mut lost = false;
-        let opened = open_segment_of(layout, number, false, slots).or_else(|error| {
+        let opened = open(number, false, slots).or_else(|error| {
+            if passes(&error) {
+                return Err(error);
+            }
             tracing::warn!(
                 segment = number,
                 %error,
@@ -405,7 +419,7 @@ fn open_segments(layout: &Layout) -> io::Result<Vec<Segment>> {
             );
             lost = true;
             layout.set_aside(number)?;
-            open_segment_of(layout, number, true, slots)
+            open(number, true, slots).inspect_err(|_| layout.put_back(number))
         });
         let places = opened?;
         segments.push(Segment { places, lost });

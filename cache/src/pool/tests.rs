@@ -227,3 +227,71 @@ fn pages_that_left_memory_are_verified_before_they_are_served_again() {
     assert!(pool.verify(&slot).is_none());
     assert!(pool.bytes(&slot).is_none(), "served although it is damaged");
 }
+
+#[test]
+fn a_passing_error_costs_no_segment_and_another_sets_it_aside_until_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = || Layout::open(dir.path().to_owned(), 4 << 20, 0).unwrap();
+    let errno = |errno: rustix::io::Errno| Err(errno.into());
+    let first = layout();
+    let (segment, aside) = (first.segment(0), dir.path().join("lost-00000000"));
+    fs::write(&segment, "kept").unwrap();
+    let refused = open_segments(&first, |_, _, _| errno(rustix::io::Errno::MFILE));
+    assert!(refused.is_err());
+    // Another is not to be had either.
+    let refused = open_segments(&first, |_, new, _| {
+        errno(if new {
+            rustix::io::Errno::MFILE
+        } else {
+            rustix::io::Errno::IO
+        })
+    });
+    assert!(refused.is_err() && !aside.exists());
+    assert_eq!(fs::read(&segment).unwrap(), b"kept");
+    let opened = open_segments(&first, |number, new, slots| match new {
+        true => open_segment_of(&first, number, new, slots),
+        false => errno(rustix::io::Errno::IO),
+    });
+    assert!(matches!(
+        opened.unwrap().as_slice(),
+        [Segment { lost: true, .. }]
+    ));
+    assert_eq!(fs::read(&aside).unwrap(), b"kept");
+    drop(first);
+    drop(layout());
+    assert!(segment.exists() && !aside.exists());
+}
+
+#[test]
+fn what_lies_behind_a_segment_that_is_not_whole_is_found_after_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = layout::SEGMENT_SLOTS + 1;
+    let open = |keep_free| {
+        Pool::open(Settings {
+            dir: dir.path().to_owned(),
+            size: u64::from(slots) << 20,
+            keep_free,
+            checks: Checks::new(Duration::from_secs(600), Duration::ZERO),
+        })
+        .unwrap()
+    };
+    let empty = open(0);
+    for number in 0..2 {
+        let segment = fs::File::create(empty.layout.segment(number)).unwrap();
+        segment.set_len(1 << 20).unwrap();
+    }
+    drop(empty);
+    // No room for the rest of the first one.
+    let pool = open(u64::MAX);
+    let names = [1_u8, 2].map(|number| {
+        let data = Bytes::from(vec![number; 10]);
+        let name = ChunkName::of([&data]);
+        assert!(pool.store(name, &[data]).unwrap().is_some());
+        name
+    });
+    assert_eq!((pool.usage().0, pool.evictions()), (2, 0));
+    pool.checkpoint().unwrap();
+    drop(pool);
+    let pool = open(u64::MAX);
+    assert!(names.iter().all(|name| pool.find(*name).is_some()));
+}

@@ -5,7 +5,7 @@ use std::{fs, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{Held, MIB, Nothing, PATIENCE, config, fill, flip, until, whole};
-use crate::{CHUNK_SIZE, Cache, Cause, Config, Damage, Error, Source};
+use crate::{CHUNK_SIZE, Cache, Cause, Config, Damage, Error, Source, Turn};
 
 #[tokio::test]
 async fn chunks_beside_the_pool_are_bounded_and_one_more_waits_until_there_is_room() {
@@ -22,7 +22,9 @@ async fn chunks_beside_the_pool_are_bounded_and_one_more_waits_until_there_is_ro
     }
     let (name, data) = whole(7);
     for _ in 0..3 {
-        let refused = cache.chunk(name, CHUNK_SIZE, Held::new(data.clone())).await;
+        let refused = cache
+            .chunk(name, CHUNK_SIZE, Held::new(data.clone()), Turn::Due)
+            .await;
         assert_eq!(refused, Err(Error::NoRoom));
     }
     let stats = cache.stats();
@@ -41,7 +43,7 @@ async fn chunks_beside_the_pool_are_bounded_and_one_more_waits_until_there_is_ro
     let source = Held::new(data.clone());
     let waiting = tokio::spawn({
         let (cache, source) = (Arc::clone(&cache), Arc::clone(&source));
-        async move { cache.chunk(name, CHUNK_SIZE, source).await }
+        async move { cache.chunk(name, CHUNK_SIZE, source, Turn::Due).await }
     });
     until("it has found no room", || source.reads() == 1).await;
     held.pop();
@@ -51,6 +53,51 @@ async fn chunks_beside_the_pool_are_bounded_and_one_more_waits_until_there_is_ro
     drop((held, found));
     fill(&cache, 7).await;
     assert!(cache.get(name).is_some(), "memory where a slot was free");
+}
+
+#[tokio::test]
+async fn what_is_fetched_ahead_takes_no_memory_beside_the_pool_unless_another_needs_it_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(Config {
+        unpooled_size: MIB as u64,
+        unpooled_wait: PATIENCE,
+        ..config(dir.path(), 4)
+    });
+    let cache = cache.unwrap();
+    let mut held = Vec::new();
+    for number in 0..4 {
+        held.push(fill(&cache, number).await);
+    }
+    let (name, data) = whole(7);
+    let source = Held::new(data.clone());
+    let refused = cache.chunk(name, CHUNK_SIZE, source, Turn::Ahead).await;
+    assert_eq!(refused, Err(Error::NoRoom));
+    let stats = cache.stats();
+    assert_eq!((stats.unpooled, stats.refused_unpooled), (0, 0));
+    // One who needs it now joins the fill of one who does not.
+    let source = Held::gated(data.clone(), 0);
+    let ahead = tokio::spawn({
+        let (cache, source) = (Arc::clone(&cache), Arc::clone(&source));
+        async move { cache.chunk(name, CHUNK_SIZE, source, Turn::Ahead).await }
+    });
+    until("the fill has begun", || source.reads() == 1).await;
+    let due = tokio::spawn({
+        let cache = Arc::clone(&cache);
+        async move {
+            let nothing = Arc::new(Nothing);
+            cache.chunk(name, CHUNK_SIZE, nothing, Turn::Due).await
+        }
+    });
+    until("it is shared", || cache.stats().shared_fills == 1).await;
+    source.gate.add_permits(1);
+    assert!(due.await.unwrap().unwrap().bytes == data);
+    assert_eq!(ahead.await.unwrap(), Err(Error::NoRoom));
+    // Nor does it wait while another has that memory, which is free again by now.
+    let beside = fill(&cache, 8).await;
+    let source = Held::new(data);
+    let refused = cache.chunk(name, CHUNK_SIZE, source, Turn::Ahead).await;
+    assert_eq!(refused, Err(Error::NoRoom));
+    drop((beside, held));
 }
 
 /// Tells what it was told of damage.
@@ -81,7 +128,9 @@ async fn a_chunk_comes_with_the_cause_of_its_miss_and_damage_is_told_with_its_pl
     let cause = async |cache: &Arc<Cache>, number| {
         let (name, data) = whole(number);
         let source = told(&data);
-        let found = cache.chunk(name, CHUNK_SIZE, Arc::clone(&source)).await;
+        let found = cache
+            .chunk(name, CHUNK_SIZE, Arc::clone(&source), Turn::Due)
+            .await;
         let found = found.unwrap();
         assert!(found.bytes == data);
         (found.cause, std::mem::take(&mut *source.damage.lock()))
@@ -105,10 +154,14 @@ async fn a_chunk_comes_with_the_cause_of_its_miss_and_damage_is_told_with_its_pl
     assert!(*slot < 4);
     let (name, _) = whole(9);
     let wrong = told(&whole(8).1);
-    let refused = cache.chunk(name, CHUNK_SIZE, Arc::clone(&wrong)).await;
+    let refused = cache
+        .chunk(name, CHUNK_SIZE, Arc::clone(&wrong), Turn::Due)
+        .await;
     assert_eq!(refused, Err(Error::Damaged));
     assert_eq!(*wrong.damage.lock(), [Damage::Source; 2]);
-    let failed = cache.chunk(name, CHUNK_SIZE, Arc::new(Nothing)).await;
+    let failed = cache
+        .chunk(name, CHUNK_SIZE, Arc::new(Nothing), Turn::Due)
+        .await;
     assert!(matches!(failed, Err(Error::Source(_))));
     assert_eq!(cache.stats().failed_sources, 1);
 }

@@ -17,8 +17,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use glimpse_cache::{CHUNK_SIZE, Cache, Cause, ChunkRef, Error, Found};
+use glimpse_cache::{CHUNK_SIZE, Cache, Cause, ChunkRef, Error, Found, Turn};
 use http_body::{Body, Frame, SizeHint};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     manifests::Known,
@@ -80,7 +81,7 @@ impl ChunkUse {
 type Fetch = Pin<Box<dyn Future<Output = Result<Found, Error>> + Send>>;
 
 enum Chunk {
-    Fetching(Fetch),
+    Fetching(Fetch, Turn),
     Ready(Bytes),
     /// Failed before its turn. It is asked for again when its turn comes: what fails ahead (every
     /// slot of the cache in use, say) may go well then.
@@ -158,28 +159,27 @@ impl ChunkBody {
     /// fetches ahead.
     fn poll_front(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         match self.queue.front() {
-            Some(Chunk::Fetching(_) | Chunk::Ready(_)) => {}
-            Some(Chunk::Failed) => {
-                let again = self.chunk(chunk_index(self.range.start));
-                self.queue.pop_front();
-                self.queue.push_front(again);
-            }
+            Some(Chunk::Fetching(..) | Chunk::Ready(_)) => {}
+            Some(Chunk::Failed) => self.front_again(),
             None if self.next < self.end => {
-                self.queue.push_back(self.chunk(self.next));
+                self.queue.push_back(self.chunk(self.next, Turn::Due));
                 self.next += 1;
             }
             None => return Poll::Ready(Err(Error::BadManifest)),
         }
-        let result = match self.queue.front_mut() {
-            Some(front) => poll_chunk(front, cx, &mut self.cramped),
-            None => Poll::Pending,
-        };
+        let ahead = matches!(self.queue.front(), Some(Chunk::Fetching(_, Turn::Ahead)));
+        let mut result = self.poll_due(cx);
+        // It was fetched ahead, and its turn came before its failure.
+        if ahead && matches!(result, Poll::Ready(Err(_))) {
+            self.front_again();
+            result = self.poll_due(cx);
+        }
         for chunk in self.queue.iter_mut().skip(1) {
             poll_ahead(chunk, cx, &mut self.cramped);
         }
         let ahead = self.app.config.cache.read_ahead;
         while !self.cramped && self.next < self.end && self.queue.len() <= ahead {
-            let mut chunk = self.chunk(self.next);
+            let mut chunk = self.chunk(self.next, Turn::Ahead);
             self.next += 1;
             poll_ahead(&mut chunk, cx, &mut self.cramped);
             self.queue.push_back(chunk);
@@ -187,7 +187,21 @@ impl ChunkBody {
         result
     }
 
-    fn chunk(&self, index: u32) -> Chunk {
+    /// Asks once more for the chunk at the front.
+    fn front_again(&mut self) {
+        let again = self.chunk(chunk_index(self.range.start), Turn::Due);
+        self.queue.pop_front();
+        self.queue.push_front(again);
+    }
+
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        match self.queue.front_mut() {
+            Some(front) => poll_chunk(front, cx, &mut self.cramped),
+            None => Poll::Pending,
+        }
+    }
+
+    fn chunk(&self, index: u32, turn: Turn) -> Chunk {
         let len = self.known.manifest.chunk_len(index);
         match self.known.manifest.chunk(index) {
             ChunkRef::Zero => {
@@ -204,13 +218,18 @@ impl ChunkBody {
                 let locations = Arc::clone(&self.locations);
                 let source = ChunkSource::new(Arc::clone(&self.app), locations, offset);
                 let cache = Arc::clone(&self.app.cache);
-                Chunk::Fetching(Box::pin(async move {
-                    let found = cache.chunk(name, len, Arc::new(source)).await;
+                let fetch = async move {
+                    let found = cache.chunk(name, len, Arc::new(source), turn).await;
                     if let Ok(found) = &found {
                         chunks.because(Some(found.cause));
                     }
                     found
-                }))
+                };
+                let fetch: Fetch = match turn {
+                    Turn::Due => Box::pin(fetch),
+                    Turn::Ahead => Box::pin(by_itself(fetch)),
+                };
+                Chunk::Fetching(fetch, turn)
             }
         }
     }
@@ -251,13 +270,22 @@ impl ChunkBody {
     }
 }
 
-/// Moves a chunk on that is not needed yet. What came outside the pool is let go again: until its turn
-/// comes it would only take memory that others need for what is due.
+/// Lets a fetch go on while nobody polls it: whatever memory it has must not wait for a client that
+/// takes nothing. It ends with its handle.
+fn by_itself(
+    fetch: impl Future<Output = Result<Found, Error>> + Send + 'static,
+) -> impl Future<Output = Result<Found, Error>> + Send {
+    let task = AbortOnDropHandle::new(tokio::spawn(fetch));
+    async move {
+        let ended = |_| Err(Error::Source("a fetch ahead did not end".into()));
+        task.await.unwrap_or_else(ended)
+    }
+}
+
+/// Moves a chunk on that is not needed yet. Without a slot for it nothing more is fetched ahead.
 fn poll_ahead(chunk: &mut Chunk, cx: &mut Context<'_>, cramped: &mut bool) {
     let mut outside = false;
-    drop(poll_chunk(chunk, cx, &mut outside));
-    if outside {
-        *chunk = Chunk::Failed;
+    if let Poll::Ready(Err(Error::NoRoom)) = poll_chunk(chunk, cx, &mut outside) {
         *cramped = true;
     }
 }
@@ -269,7 +297,7 @@ fn poll_chunk(
     cx: &mut Context<'_>,
     outside: &mut bool,
 ) -> Poll<Result<(), Error>> {
-    let Chunk::Fetching(fetch) = chunk else {
+    let Chunk::Fetching(fetch, _) = chunk else {
         return Poll::Ready(Ok(()));
     };
     fetch.as_mut().poll(cx).map(|result| match result {

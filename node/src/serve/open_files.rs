@@ -46,6 +46,7 @@ fn room(config: &Config, files: usize) -> usize {
     let others = OTHERS
         .saturating_add(config.admin.connections)
         .saturating_add(config.cache.max_fills)
+        .saturating_add(segments(config))
         .saturating_add(stores);
     let left = files.saturating_sub(others);
     // An upload takes a connection and a file.
@@ -54,15 +55,23 @@ fn room(config: &Config, files: usize) -> usize {
     (left - uploads).max(8)
 }
 
+/// Files that the whole pool has open.
+fn segments(config: &Config) -> usize {
+    let segments = config.cache.size.div_ceil(glimpse_cache::SEGMENT_SIZE);
+    usize::try_from(segments).unwrap_or(usize::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn connections_uploads_and_the_rest_fit_the_bound_of_open_files() {
-        let config = Config::default();
-        let others = OTHERS + config.admin.connections + config.cache.max_fills + 10;
-        for files in [others + 20, 512, 1024, 4096, 1 << 20] {
+        let mut config = Config::default();
+        config.cache.size = 100 << 30;
+        assert_eq!(segments(&config), 400);
+        let others = OTHERS + config.admin.connections + config.cache.max_fills + 400 + 10;
+        for files in [others + 20, 1024, 4096, 1 << 20] {
             let room = room(&config, files);
             let uploads = config.limits.concurrent_uploads.min(room);
             assert!(
