@@ -69,6 +69,9 @@ fn formats() -> Formats {
     .into()
 }
 
+/// What is there once a registry was begun.
+const REGISTRY_PARTS: [&str; 3] = ["registry", "registry/log", "registry/tables.redb"];
+
 /// Why a data directory is refused. Nothing in it was touched.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
@@ -114,6 +117,12 @@ pub enum DataDirError {
         /// A name found in it.
         found: String,
     },
+    /// A registry was begun here and is gone, or a part of it.
+    #[error("{} is missing, and a registry was begun here: nothing was made anew. If the disk is in order, put a backup in its place (README.md, \"Back up and restore\")", path.display())]
+    RegistryGone {
+        /// What is missing.
+        path: PathBuf,
+    },
     /// The file system refuses.
     #[error("{}: {cause}", path.display())]
     Io {
@@ -146,6 +155,11 @@ impl DataDir {
     /// Unix epoch.
     pub fn open(root: &Path, now: std::time::Duration) -> Result<Self, DataDirError> {
         // Before anything is written: a directory of an unknown format stays untouched.
+        match refuse_owner(root) {
+            // Some file systems give every file one owner, whoever makes it.
+            Err(DataDirError::Owner { owner, .. }) if makes_files_of(root, owner) => {}
+            result => result?,
+        }
         let known = read_identity(root)?;
         if known.is_none() {
             refuse_foreign(root)?;
@@ -161,12 +175,34 @@ impl DataDir {
                 made
             }
         };
+        let has_registry = has_registry(root)?;
+        if has_registry {
+            refuse_lost_registry(root)?;
+        }
+        // What may be lost is made again as it was, not readable by others.
+        for folder in ["registry", "cache", "manifests"] {
+            make_folder(&root.join(folder))?;
+        }
         Ok(Self {
             root: root.to_owned(),
             identity,
-            has_registry: has_registry(root)?,
+            has_registry,
             _lock: lock,
         })
+    }
+
+    /// What [`DataDir::open`] would find or refuse, but only looked at: whose it is, and the
+    /// directories that its stores have had. `None`: it is still to be made.
+    pub fn look(root: &Path) -> Result<Option<(Identity, StoreRoots)>, DataDirError> {
+        refuse_owner(root)?;
+        let Some(identity) = read_identity(root)? else {
+            refuse_foreign(root)?;
+            return Ok(None);
+        };
+        if has_registry(root)? {
+            refuse_lost_registry(root)?;
+        }
+        Ok(Some((identity, read_store_roots(root)?)))
     }
 
     /// Who it belongs to.
@@ -208,16 +244,7 @@ impl DataDir {
 
     /// The directories that each store has had, oldest first.
     pub fn store_roots(&self) -> Result<StoreRoots, DataDirError> {
-        let path = self.root.join("STORES");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(StoreRoots::new()),
-            Err(cause) => return Err(at(&path)(cause)),
-        };
-        toml::from_str(&text).map_err(|cause| DataDirError::Damaged {
-            path,
-            cause: cause.message().to_owned(),
-        })
+        read_store_roots(&self.root)
     }
 
     /// Keeps what [`DataDir::store_roots`] gives, durably. To be called before anything is put
@@ -238,6 +265,19 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
     move |cause| DataDirError::Io { path, cause }
 }
 
+fn read_store_roots(root: &Path) -> Result<StoreRoots, DataDirError> {
+    let path = root.join("STORES");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(StoreRoots::new()),
+        Err(cause) => return Err(at(&path)(cause)),
+    };
+    toml::from_str(&text).map_err(|cause| DataDirError::Damaged {
+        path,
+        cause: cause.message().to_owned(),
+    })
+}
+
 /// By the mark, or by what is written only once there is a registry.
 fn has_registry(root: &Path) -> Result<bool, DataDirError> {
     if root.join(REGISTRY_MARK).exists() || root.join("STORES").exists() {
@@ -251,6 +291,41 @@ fn has_registry(root: &Path) -> Result<bool, DataDirError> {
     }
 }
 
+fn refuse_lost_registry(root: &Path) -> Result<(), DataDirError> {
+    for path in REGISTRY_PARTS.map(|part| root.join(part)) {
+        if !fs::exists(&path).map_err(at(&path))? {
+            return Err(DataDirError::RegistryGone { path });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a directory whose `FORMAT` is another user's.
+fn refuse_owner(root: &Path) -> Result<(), DataDirError> {
+    let path = root.join("FORMAT");
+    let ours = rustix::process::geteuid().as_raw();
+    match fs::metadata(&path).map(|found| found.uid()) {
+        Ok(owner) if owner != ours => Err(DataDirError::Owner { path, owner, ours }),
+        Ok(_) => Ok(()),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(at(&path)(cause)),
+    }
+}
+
+/// Whether a file that this process makes here is that user's: NFS, CIFS and others may give it
+/// another owner than the process has.
+fn makes_files_of(root: &Path, owner: u32) -> bool {
+    let path = root.join(format!("OWNER-{:016x}", rand::random::<u64>()));
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    if options.open(&path).is_err() {
+        return false;
+    }
+    let found = fs::metadata(&path).map(|found| found.uid());
+    let removed = fs::remove_file(&path);
+    removed.is_ok() && found.is_ok_and(|found| found == owner)
+}
+
 fn read_identity(root: &Path) -> Result<Option<Identity>, DataDirError> {
     /// What every version has.
     #[derive(Deserialize)]
@@ -260,17 +335,11 @@ fn read_identity(root: &Path) -> Result<Option<Identity>, DataDirError> {
         formats: Formats,
     }
     let path = root.join("FORMAT");
-    match fs::metadata(&path) {
-        Ok(found) => {
-            let (owner, ours) = (found.uid(), rustix::process::geteuid().as_raw());
-            if owner != ours {
-                return Err(DataDirError::Owner { path, owner, ours });
-            }
-        }
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(cause) => return Err(at(&path)(cause)),
-    }
-    let text = fs::read_to_string(&path).map_err(at(&path))?;
+    };
     let damaged = |cause: &toml::de::Error| DataDirError::Damaged {
         path: path.clone(),
         cause: cause.message().to_owned(),

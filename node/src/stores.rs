@@ -118,6 +118,24 @@ fn open_file(
     Ok(opened)
 }
 
+/// Why [`open`] would refuse a store of files or open it closed, but only looked at. `cluster`: where
+/// there is one yet.
+pub(crate) fn problem(
+    config: &Config,
+    store: &StoreConfig,
+    known: bool,
+    cluster: Option<&str>,
+) -> Option<String> {
+    let owner = Owner {
+        cluster: cluster.unwrap_or_default().to_owned(),
+        store: store.name.clone(),
+    };
+    match owner.claimable(&store.path, known) {
+        Err(NotOurs::Other { owner: other, .. }) if is_renamed(config, &owner, &other) => None,
+        result => Some(result.err()?.to_string()),
+    }
+}
+
 /// Whether a directory that another store took is this one's all the same: that store is of this
 /// cluster and is no longer configured.
 fn is_renamed(config: &Config, owner: &Owner, other: &Owner) -> bool {

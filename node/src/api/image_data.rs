@@ -56,9 +56,8 @@ pub(crate) async fn upload(
         declared,
         body,
         expects_continue,
-        slot,
     };
-    match upload::run(Arc::clone(app), job).await {
+    match upload::run(Arc::clone(app), job, slot).await {
         Ok(()) => Ok(empty(StatusCode::NO_CONTENT)),
         Err(error) => Err(closing(ApiError::of_upload(error, id))),
     }

@@ -11,19 +11,35 @@ use std::{
 use rustix::fs::{Access, access, statvfs};
 use socket2::{Domain, Socket, Type};
 
-use crate::config::{Config, Problem, values::show_size};
+use crate::{
+    config::{Config, Problem, values::show_size},
+    data_dir::DataDir,
+    stores,
+};
 
 /// What would keep a node with these settings from starting here, or from its full size.
 pub(super) fn warnings(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     let data_dir = &config.node.data_dir;
+    let data = DataDir::look(data_dir);
     if let Some(message) = directory(data_dir, None) {
         found.push(Problem::new("node.data_dir", message));
+    } else if let Err(problem) = &data {
+        found.push(Problem::new("node.data_dir", problem.to_string()));
     }
     for (index, store) in config.stores.iter().enumerate() {
-        if store.kind == "file"
-            && let Some(message) = directory(&store.path, Some(data_dir))
-        {
+        if store.kind != "file" {
+            continue;
+        }
+        let place = directory(&store.path, Some(data_dir));
+        let message = place.or_else(|| {
+            // Whose the store would have to be is not known of a data directory that is refused.
+            let data = data.as_ref().ok()?.as_ref();
+            let cluster = data.map(|(identity, _)| identity.cluster_id.as_str());
+            let known = data.is_some_and(|(_, roots)| roots.contains_key(&store.name));
+            stores::problem(config, store, known, cluster)
+        });
+        if let Some(message) = message {
             found.push(Problem::new(format!("stores[{index}].path"), message));
         }
     }
@@ -111,6 +127,8 @@ fn bind(address: SocketAddr) -> io::Result<()> {
 mod tests {
     use std::{net::TcpListener, os::unix::fs::PermissionsExt};
 
+    use glimpse_store::file::MARKER;
+
     use super::*;
 
     fn config(dir: &Path) -> Config {
@@ -154,6 +172,44 @@ mod tests {
         assert_eq!(keys(&config), ["node.data_dir", "stores[0].path"]);
         config.node.data_dir = dir.path().join("absent");
         config.stores[0].path = dir.path().join("images");
+        assert_eq!(keys(&config), ["node.data_dir"]);
+    }
+
+    #[test]
+    fn a_directory_that_a_start_would_refuse_gives_a_warning_and_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        config.stores[0].path = dir.path().join("images");
+        let images = config.stores[0].path.clone();
+        std::fs::create_dir(&images).unwrap();
+        std::fs::write(images.join("old"), "").unwrap();
+        let refused = |text: &str| {
+            let found = warnings(&config);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(found[0].key, "stores[0].path");
+            assert!(found[0].message.contains(text), "{found:?}");
+        };
+        refused("is not empty");
+        assert_eq!(images.read_dir().unwrap().count(), 1);
+        std::fs::write(images.join(MARKER), "").unwrap();
+        assert_eq!(warnings(&config), []);
+        let others = "version = 1\ncluster = c\nstore = local\n";
+        std::fs::write(images.join(MARKER), others).unwrap();
+        refused("belongs to store");
+        let data = DataDir::open(&config.node.data_dir, std::time::Duration::ZERO).unwrap();
+        refused("belongs to store");
+        let ours = others.replace(
+            "cluster = c",
+            &format!("cluster = {}", data.identity().cluster_id),
+        );
+        std::fs::write(
+            images.join(MARKER),
+            ours.replace("local", &config.stores[0].name),
+        )
+        .unwrap();
+        assert_eq!(warnings(&config), []);
+        drop(data);
+        std::fs::write(config.node.data_dir.join("FORMAT"), "").unwrap();
         assert_eq!(keys(&config), ["node.data_dir"]);
     }
 

@@ -110,7 +110,12 @@ fn a_directory_of_another_user_is_refused_and_nothing_is_touched() {
         // Only root can give files away.
         return;
     }
+    // Whose a new file here is decides where the owner is not the process's.
+    assert!(super::makes_files_of(temp.path(), ours));
+    assert!(!super::makes_files_of(temp.path(), ours + 4711));
     let before = picture(temp.path());
+    let error = DataDir::look(temp.path()).unwrap_err();
+    assert!(matches!(error, DataDirError::Owner { .. }), "{error}");
     let error = DataDir::open(temp.path(), NOW).unwrap_err();
     let told = format!(
         "belongs to uid {}, and this process runs as uid {ours}",
@@ -151,6 +156,7 @@ fn a_registry_that_was_begun_is_known_by_its_mark_the_stores_or_a_manifest() {
     let temp = tempfile::tempdir().unwrap();
     let opened = || DataDir::open(temp.path(), NOW).unwrap();
     assert!(!opened().has_registry());
+    begin_registry(temp.path());
     let shelf = temp.path().join("manifests/00");
     fs::create_dir(&shelf).unwrap();
     assert!(opened().has_registry());
@@ -161,6 +167,59 @@ fn a_registry_that_was_begun_is_known_by_its_mark_the_stores_or_a_manifest() {
     fs::remove_file(temp.path().join("STORES")).unwrap();
     opened().keep_registry().unwrap();
     assert!(opened().has_registry());
+}
+
+/// The parts of a registry, without content.
+fn begin_registry(root: &Path) {
+    fs::create_dir_all(root.join("registry/log")).unwrap();
+    fs::write(root.join("registry/tables.redb"), "").unwrap();
+}
+
+#[test]
+fn a_registry_of_which_a_part_is_gone_is_refused_and_nothing_is_made_in_its_place() {
+    for part in super::REGISTRY_PARTS {
+        let temp = tempfile::tempdir().unwrap();
+        DataDir::open(temp.path(), NOW)
+            .unwrap()
+            .keep_registry()
+            .unwrap();
+        begin_registry(temp.path());
+        drop(DataDir::open(temp.path(), NOW).unwrap());
+        let gone = temp.path().join(part);
+        fs::rename(&gone, temp.path().join("aside")).unwrap();
+        let before = picture(temp.path());
+        for error in [
+            DataDir::open(temp.path(), NOW).unwrap_err(),
+            DataDir::look(temp.path()).unwrap_err(),
+        ] {
+            assert!(
+                matches!(error, DataDirError::RegistryGone { ref path } if *path == gone),
+                "{error}"
+            );
+        }
+        let mut after = picture(temp.path());
+        // The pid of who tried.
+        let lock = temp.path().join("LOCK").display().to_string();
+        after.insert(lock.clone(), before[&lock].clone());
+        assert_eq!(after, before);
+    }
+}
+
+#[test]
+fn a_folder_that_was_lost_is_made_again_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let temp = tempfile::tempdir().unwrap();
+    let data = DataDir::open(temp.path(), NOW).unwrap();
+    let folders = [data.cache(), data.manifests()];
+    drop(data);
+    for folder in &folders {
+        fs::remove_dir(folder).unwrap();
+    }
+    drop(DataDir::open(temp.path(), NOW).unwrap());
+    for folder in folders {
+        let mode = folder.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{}", folder.display());
+    }
 }
 
 #[test]
@@ -241,6 +300,7 @@ fn the_directories_of_stores_are_remembered_and_a_damaged_list_is_refused() {
     assert_eq!(data.store_roots().unwrap(), BTreeMap::new());
     let roots = BTreeMap::from([("a.b".to_owned(), vec!["/x y/\"z".into(), "/q".into()])]);
     data.keep_store_roots(&roots).unwrap();
+    begin_registry(temp.path());
     drop(data);
     let data = DataDir::open(temp.path(), NOW).unwrap();
     assert_eq!(data.store_roots().unwrap(), roots);

@@ -264,9 +264,13 @@ async fn a_registry_that_is_gone_with_its_mark_is_not_made_anew() {
         for _ in 0..2 {
             let started = Node::start(config(temp.path())).await;
             assert!(
-                matches!(started, Err(StartError::Registry { .. })),
+                matches!(
+                    started,
+                    Err(StartError::DataDir(DataDirError::RegistryGone { .. }))
+                ),
                 "{kept}"
             );
+            assert!(!data.join("registry").exists(), "{kept}");
         }
     }
 }

@@ -208,6 +208,25 @@ async fn data_that_cannot_be_removed_keeps_the_image_until_the_next_process_reap
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_that_cannot_be_removed_is_once_the_store_is_back_and_holds_no_slot_meanwhile() {
+    let (rig, faults) = faulty();
+    let id = rig.image().await;
+    faults.finish_visible.store(1, Ordering::SeqCst);
+    faults.delete.store(u32::MAX, Ordering::SeqCst);
+    assert_eq!(refused(rig.put(id, "data").await).0, 503);
+    assert_eq!(rig.status(id).await, Some(Status::Saving));
+    rig.until("the slot", async || rig.app.upload_slots.running() == 0)
+        .await;
+    faults.delete.store(0, Ordering::SeqCst);
+    rig.until("queued", async || {
+        rig.status(id).await == Some(Status::Queued)
+    })
+    .await;
+    rig.assert_untouched(id, "the store is back").await;
+    assert_eq!(rig.put(id, "data").await.unwrap().status(), 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removal_that_fails_is_tried_again_and_survives_a_restart() {
     let (rig, faults) = faulty();
     let id = rig.image().await;

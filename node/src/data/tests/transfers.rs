@@ -313,9 +313,11 @@ async fn an_image_changed_just_before_its_upload_begins_is_judged_by_what_it_is(
                 declared,
                 body: Body::from(data.clone()),
                 expects_continue: false,
-                slot: rig.app.upload_slots.take(Some("p")).unwrap(),
             };
-            let error = upload::run(Arc::clone(&rig.app), job).await.unwrap_err();
+            let slot = rig.app.upload_slots.take(Some("p")).unwrap();
+            let error = upload::run(Arc::clone(&rig.app), job, slot)
+                .await
+                .unwrap_err();
             let error = ApiError::of_upload(error, "id");
             assert_eq!(error.status.as_u16(), status, "{owner:?}: {error:?}");
             assert_eq!(rig.status(id).await, Some(Status::Queued));

@@ -42,8 +42,6 @@ pub struct Job {
     pub body: Body,
     /// Whether the client waits for `100 Continue`: then a refused body is not read.
     pub expects_continue: bool,
-    /// Held until the outcome.
-    pub slot: Slot,
 }
 
 /// Why an upload did not make the image active.
@@ -66,11 +64,11 @@ pub enum UploadError {
     Unknown,
 }
 
-/// Runs the upload in its own task and waits for the outcome.
-pub async fn run(app: Arc<App>, job: Job) -> Result<(), UploadError> {
+/// Runs the upload in its own task and waits for the outcome, until which it has the slot.
+pub async fn run(app: Arc<App>, job: Job, slot: Slot) -> Result<(), UploadError> {
     let (answer, outcome) = oneshot::channel();
     let task = Task::new(Arc::clone(&app), job, answer);
-    app.data.tasks.spawn(task.run());
+    app.data.tasks.spawn(task.run(slot));
     // The sender is dropped without a word only when the task panicked or the runtime ends.
     outcome.await.unwrap_or(Err(UploadError::Unknown))
 }

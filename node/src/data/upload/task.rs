@@ -27,6 +27,7 @@ use crate::{
     data::{
         hashes::Algorithm,
         pipeline::{self, Bounds, Broken, Received},
+        slots::Slot,
     },
     format::{Inspector, Rules},
 };
@@ -43,7 +44,7 @@ pub(super) struct Task {
     pub(super) job: Job,
     pub(super) lease: Arc<Lease>,
     answer: Option<Answer>,
-    /// Data could not be removed: the upload row has to stay, for the reaper.
+    /// Data could not be removed: the upload row has to stay.
     pub(super) stuck: bool,
 }
 
@@ -62,7 +63,8 @@ impl Task {
         }
     }
 
-    pub(super) async fn run(mut self) {
+    /// `slot` is held until the outcome.
+    pub(super) async fn run(mut self, slot: Slot) {
         let result = match self.begin().await {
             Ok(()) => {
                 let lease = Arc::clone(&self.lease);
@@ -90,6 +92,8 @@ impl Task {
             }
         }
         self.tell(result);
+        drop(slot);
+        self.remove_late().await;
     }
 
     /// The first answer counts.

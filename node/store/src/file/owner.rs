@@ -6,10 +6,11 @@
 //! instead of a lost one, is taken only when an operator has put an empty marker there.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::{self, ErrorKind, Write as _},
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use super::disk::make_folder;
@@ -78,7 +79,8 @@ pub enum NotOurs {
 }
 
 impl Owner {
-    /// Since when the directory is this store's, by the clock of its file system. Blocks.
+    /// How old what lay in the directory before it was this store's is at least: since when it is
+    /// changed no more. Blocks.
     pub fn check(&self, dir: &Path) -> Result<SystemTime, NotOurs> {
         let path = dir.join(MARKER);
         let read = fs::read_to_string(&path)
@@ -97,7 +99,7 @@ impl Owner {
             return Err(NotOurs::Blank { dir: dir() });
         }
         match Self::parse(&text) {
-            Some(owner) if owner == *self => Ok(since),
+            Some(owner) if owner == *self => Ok(noted(&text).unwrap_or(since)),
             Some(owner) => Err(NotOurs::Other { dir: dir(), owner }),
             None => Err(NotOurs::Unknown { path }),
         }
@@ -106,29 +108,35 @@ impl Owner {
     /// Takes the directory at a start, marking it where that is due. `known`: the store has had a
     /// directory before, so none is made in its place. Blocks.
     pub fn claim(&self, dir: &Path, known: bool) -> Result<(), NotOurs> {
+        if self.claimable(dir, known)? {
+            make_folder(dir, 0o777).map_err(at(dir))?;
+            self.mark(dir)?;
+        }
+        Ok(())
+    }
+
+    /// What [`Owner::claim`] would say, but nothing is touched: whether a marker is due. Blocks.
+    pub fn claimable(&self, dir: &Path, known: bool) -> Result<bool, NotOurs> {
         match self.check(dir) {
-            Ok(_) => Ok(()),
-            Err(NotOurs::Unmarked { .. }) if !known => {
-                make_folder(dir, 0o777).map_err(at(dir))?;
-                refuse_full(dir)?;
-                self.mark(dir)
-            }
-            Err(NotOurs::Blank { .. }) => self.mark(dir),
+            Ok(_) => Ok(false),
+            Err(NotOurs::Unmarked { .. }) if !known => refuse_full(dir).map(|()| true),
+            Err(NotOurs::Blank { .. }) => Ok(true),
             Err(other) => Err(other),
         }
     }
 
-    /// Whether a file was in the directory before the store was. What it puts is younger than its
-    /// marker; should a clock or a copy make it look older, it is only not removed.
+    /// Whether a file was in the directory before the store was. What it puts is younger than all
+    /// that it found; should a clock or a copy make it look older, it is only not removed.
     pub(super) fn is_foreign(dir: &Path, name: &str, since: SystemTime) -> io::Result<bool> {
-        Ok(fs::symlink_metadata(dir.join(name))?.modified()? < since)
+        Ok(fs::symlink_metadata(dir.join(name))?.modified()? <= since)
     }
 
     fn mark(&self, dir: &Path) -> Result<(), NotOurs> {
+        let since = newest(dir).map_err(at(dir))?;
         let (path, new) = (dir.join(MARKER), dir.join(format!("{MARKER}.new")));
         let write = || {
             let mut file = File::create(&new)?;
-            file.write_all(self.text().as_bytes())?;
+            file.write_all(self.text(since).as_bytes())?;
             file.sync_all()?;
             fs::rename(&new, &path)?;
             File::open(dir)?.sync_all()
@@ -136,28 +144,54 @@ impl Owner {
         write().map_err(at(&path))
     }
 
-    fn text(&self) -> String {
+    fn text(&self, since: Duration) -> String {
         let Self { cluster, store } = self;
         format!(
             "# A store of images: the files here are not to be touched by others.\n\
-             version = {VERSION}\ncluster = {cluster}\nstore = {store}\n"
+             version = {VERSION}\ncluster = {cluster}\nstore = {store}\nsince = {}\n",
+            since.as_nanos()
         )
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let value = |key: &str| {
-            let mut pairs = text.lines().filter_map(|line| line.split_once(" = "));
-            let (_, value) = pairs.find(|(name, _)| *name == key)?;
-            Some(value.to_owned())
-        };
-        if value("version")? != VERSION {
+        if value(text, "version")? != VERSION {
             return None;
         }
         Some(Self {
-            cluster: value("cluster")?,
-            store: value("store")?,
+            cluster: value(text, "cluster")?.to_owned(),
+            store: value(text, "store")?.to_owned(),
         })
     }
+}
+
+fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let mut pairs = text.lines().filter_map(|line| line.split_once(" = "));
+    let (_, value) = pairs.find(|(name, _)| *name == key)?;
+    Some(value)
+}
+
+/// The age that a marker notes. Older ones do not: that of the marker itself stands in for it.
+fn noted(text: &str) -> Option<SystemTime> {
+    let nanoseconds = value(text, "since")?.parse().ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_nanos(nanoseconds))
+}
+
+/// When the youngest of what lies in a directory was changed, since the epoch: no clock need agree
+/// with another for it. 0: nothing lies there.
+fn newest(dir: &Path) -> io::Result<Duration> {
+    let mut newest = Duration::ZERO;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name() != MARKER && !is_harmless(&entry.file_name()) {
+            let changed = entry.metadata()?.modified()?.duration_since(UNIX_EPOCH);
+            newest = newest.max(changed.unwrap_or_default());
+        }
+    }
+    Ok(newest)
+}
+
+fn is_harmless(name: &OsStr) -> bool {
+    HARMLESS.iter().any(|harmless| name == *harmless)
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> NotOurs {
@@ -166,12 +200,19 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> NotOurs {
 }
 
 fn refuse_full(dir: &Path) -> Result<(), NotOurs> {
-    for entry in fs::read_dir(dir).map_err(at(dir))? {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        // It is to be made.
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(cause) => return Err(at(dir)(cause)),
+    };
+    for entry in entries {
         let found = entry.map_err(at(dir))?.file_name();
-        let found = found.to_string_lossy().into_owned();
-        if !HARMLESS.contains(&found.as_str()) {
-            let dir = dir.to_owned();
-            return Err(NotOurs::NotEmpty { dir, found });
+        if !is_harmless(&found) {
+            return Err(NotOurs::NotEmpty {
+                dir: dir.to_owned(),
+                found: found.to_string_lossy().into_owned(),
+            });
         }
     }
     Ok(())
@@ -249,6 +290,54 @@ mod tests {
         assert!(Owner::is_foreign(temp.path(), "old", since).unwrap());
         fs::write(temp.path().join("new"), "").unwrap();
         assert!(!Owner::is_foreign(temp.path(), "new", since).unwrap());
+    }
+
+    #[test]
+    fn nothing_is_foreign_where_nothing_was_found_whatever_the_clock_said_then() {
+        let temp = tempfile::tempdir().unwrap();
+        let ahead = SystemTime::now() + Duration::from_secs(86_400);
+        let touch = |name: &str| {
+            let file = File::options().write(true).open(temp.path().join(name));
+            file.unwrap().set_modified(ahead).unwrap();
+        };
+        let is_foreign = |name: &str| {
+            let since = owner("a").check(temp.path()).unwrap();
+            Owner::is_foreign(temp.path(), name, since).unwrap()
+        };
+        owner("a").claim(temp.path(), false).unwrap();
+        touch(MARKER);
+        fs::write(temp.path().join("put"), "").unwrap();
+        assert!(!is_foreign("put"));
+        // Taken by an empty marker from the same future: what was found counts, not the marker.
+        fs::write(temp.path().join(MARKER), "").unwrap();
+        touch(MARKER);
+        owner("a").claim(temp.path(), true).unwrap();
+        assert!(is_foreign("put"));
+        let later = File::create(temp.path().join("later")).unwrap();
+        later
+            .set_modified(SystemTime::now() + Duration::from_secs(1))
+            .unwrap();
+        assert!(!is_foreign("later"));
+        // A marker that notes no age has its own.
+        let text = fs::read_to_string(temp.path().join(MARKER)).unwrap();
+        let (text, _) = text.split_once("since").unwrap();
+        fs::write(temp.path().join(MARKER), text).unwrap();
+        touch(MARKER);
+        assert!(is_foreign("later"));
+    }
+
+    #[test]
+    fn looking_at_a_directory_says_what_taking_it_would_and_touches_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("images");
+        assert!(owner("a").claimable(&dir, false).unwrap());
+        assert!(owner("a").claimable(&dir, true).is_err());
+        assert!(!dir.exists());
+        fs::create_dir(&dir).unwrap();
+        assert!(owner("a").claimable(&dir, false).unwrap());
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        owner("a").claim(&dir, false).unwrap();
+        assert!(!owner("a").claimable(&dir, true).unwrap());
     }
 
     #[test]
