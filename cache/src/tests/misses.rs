@@ -70,8 +70,9 @@ async fn what_is_fetched_ahead_takes_no_memory_beside_the_pool_unless_another_ne
     }
     let (name, data) = whole(7);
     let source = Held::new(data.clone());
-    let refused = cache.chunk(name, CHUNK_SIZE, source, Turn::Ahead).await;
-    assert_eq!(refused, Err(Error::NoRoom));
+    let ahead = cache.chunk(name, CHUNK_SIZE, Arc::clone(&source), Turn::Ahead);
+    assert_eq!(ahead.await, Err(Error::NoRoom));
+    assert_eq!(source.reads(), 1, "it waited for room");
     let stats = cache.stats();
     assert_eq!((stats.unpooled, stats.refused_unpooled), (0, 0));
     // One who needs it now joins the fill of one who does not.
