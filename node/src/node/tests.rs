@@ -236,6 +236,16 @@ async fn a_node_on_a_directory_of_an_unknown_format_ends_and_has_touched_nothing
         std::fs::write(&format, &text).unwrap();
         std::fs::write(&log, &frames).unwrap();
     }
+    // The pool has a FORMAT of its own, which leaves the log alone.
+    let pool = data.join("cache/FORMAT");
+    let text = std::fs::read(&pool).unwrap();
+    std::fs::write(&pool, "glimpse cache pool 99\n").unwrap();
+    let registry = data.join("registry");
+    let before = picture(&registry);
+    let refused = Node::start(config.clone()).await.map(drop);
+    assert!(matches!(refused, Err(StartError::Cache(_))));
+    assert!(before.len() > 2 && picture(&registry) == before);
+    std::fs::write(&pool, text).unwrap();
     serving(config, async |api| {
         let list = get(api, "/v2/images").await;
         assert!(
