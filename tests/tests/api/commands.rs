@@ -1,6 +1,6 @@
 //! What is not `serve`: check, status, completions, man, help; their output and exit codes.
 
-use glimpse_tests::{Node, Output, Setup, glimpse, glimpse_into};
+use glimpse_tests::{Node, Output, Setup, eventually, glimpse, glimpse_into};
 use serde_json::Value;
 
 /// Runs a command in an empty folder that holds `glimpse.toml`.
@@ -150,8 +150,12 @@ async fn what_the_environment_overrides_is_named() {
         .env("GLIMPSE_LIMITS__LIMIT_PARAM_DEFAULT", "2")
         .start()
         .await;
-    let log = node.log();
-    assert!(log.contains("GLIMPSE_LIMITS__LIMIT_PARAM_DEFAULT"), "{log}");
+    // Lines are written beside what they tell of.
+    eventually("a line that names the variable", async || {
+        let told = node.log().contains("GLIMPSE_LIMITS__LIMIT_PARAM_DEFAULT");
+        told.then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

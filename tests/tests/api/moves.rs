@@ -101,9 +101,12 @@ async fn a_store_under_another_name_is_told_and_loses_nothing() {
         node.client().download(id).await.expect(503);
     }
     assert_eq!(node.stored_files().len(), kept.len());
-    let log = node.log();
-    let told = |line: &&str| line.contains("another name") && line.contains("renamed");
-    let told = log.lines().find(told).expect("a line with both names");
+    let told = eventually("a line of the new name", async || {
+        let log = node.log();
+        let told = |line: &&str| line.contains("another name") && line.contains("renamed");
+        log.lines().find(told).map(str::to_owned)
+    })
+    .await;
     assert!(told.contains("local"), "{told}");
     node.stop().await;
     node.configure_store("name", "local");
