@@ -23,7 +23,8 @@ pub struct Slots {
 #[derive(Debug)]
 pub struct Slot {
     slots: Arc<Slots>,
-    project: String,
+    /// Where projects are bounded.
+    project: Option<String>,
     _one: OwnedSemaphorePermit,
 }
 
@@ -61,14 +62,15 @@ impl Slots {
         let one = Arc::clone(&self.free)
             .try_acquire_owned()
             .map_err(|_| Taken::Node)?;
-        let project = project.unwrap_or_default().to_owned();
-        let mut projects = self.projects.lock();
-        let running = projects.get(&project).copied().unwrap_or(0);
-        if self.per_project != 0 && running >= self.per_project {
-            return Err(Taken::Project);
+        let project = (self.per_project != 0).then(|| project.unwrap_or_default().to_owned());
+        if let Some(project) = &project {
+            let mut projects = self.projects.lock();
+            let running = projects.get(project).copied().unwrap_or(0);
+            if running >= self.per_project {
+                return Err(Taken::Project);
+            }
+            projects.insert(project.clone(), running + 1);
         }
-        projects.insert(project.clone(), running + 1);
-        drop(projects);
         Ok(Slot {
             slots: Arc::clone(self),
             project,
@@ -79,10 +81,13 @@ impl Slots {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        let Some(project) = &self.project else {
+            return;
+        };
         let mut projects = self.slots.projects.lock();
-        match projects.get_mut(&self.project) {
+        match projects.get_mut(project) {
             Some(running) if *running > 1 => *running -= 1,
-            _ => drop(projects.remove(&self.project)),
+            _ => drop(projects.remove(project)),
         }
     }
 }
