@@ -60,6 +60,11 @@ impl Row {
             holds,
         }
     }
+
+    /// A row that could not be measured to its end: it does not hold.
+    pub(crate) fn broken(id: &'static str) -> Self {
+        Self::new(id, "broken off; see above", "", &[], &[], Bar::Shown)
+    }
 }
 
 /// The middle one.
