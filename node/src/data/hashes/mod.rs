@@ -140,6 +140,13 @@ impl Pair {
                 hex(&digest.finalize())
             }
         };
+        if algorithm == Algorithm::Md5 {
+            let work = move |pieces: &mut dyn Iterator<Item = Bytes>| {
+                let md5 = digest(algorithm)(pieces);
+                (md5.clone(), md5)
+            };
+            return Lane::start("upload-hashes", work).map(Self::Together);
+        }
         Ok(Self::Apart {
             md5: Lane::start("upload-md5", digest(Algorithm::Md5))?,
             hash: Lane::start("upload-hash", digest(algorithm))?,
