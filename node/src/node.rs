@@ -369,16 +369,8 @@ fn build(
     }
     let data = crate::data::DataState::new(&config.cache);
     let app = App {
-        upload_slots: Slots::new(
-            config.auth.mode,
-            config.limits.concurrent_uploads,
-            config.limits.concurrent_uploads_per_project,
-        ),
-        download_slots: Slots::new(
-            config.auth.mode,
-            config.limits.concurrent_downloads,
-            config.limits.concurrent_downloads_per_project,
-        ),
+        upload_slots: Slots::for_uploads(&config),
+        download_slots: Slots::for_downloads(&config),
         memory: Memory::new(config.limits.json_memory),
         config,
         registry,

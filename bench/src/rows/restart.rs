@@ -76,11 +76,11 @@ pub(super) fn run(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
     std::fs::remove_file(&copy)?;
     // With as much of the log to replay as a few seconds of creates leave behind.
     let mut busy = Vec::new();
+    let post = Ask::Post {
+        path: "/v2/images".to_owned(),
+        body: r#"{"name":"before the crash"}"#.to_owned(),
+    };
     for _ in 0..options.rounds.min(3) {
-        let post = Ask::Post {
-            path: "/v2/images".to_owned(),
-            body: r#"{"name":"before the crash"}"#.to_owned(),
-        };
         let (pid, port) = (node.process.pid(), node.api.port);
         load::load(pid, port, 64, options.seconds(), &post)?;
         busy.push(node.restart(options, &data, &path, &expected)?);

@@ -191,14 +191,9 @@ mod tests {
 
     #[test]
     fn what_is_required_must_be_there_after_what_is_not_allowed_is_refused() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(
-            &file,
-            r#"{"properties": {"team": {}}, "required": ["team"]}"#,
-        )
-        .unwrap();
+        let defined = json!({"properties": {"team": {}}, "required": ["team"]});
         let formats = ImageFormatConfig {
-            properties: Properties::read(file.path()).unwrap(),
+            properties: Properties::parse(defined).unwrap(),
             ..formats()
         };
         let create = |body: Value| {

@@ -68,7 +68,7 @@ impl Properties {
         Self::parse(document).map_err(in_file)
     }
 
-    fn parse(document: Value) -> Result<Self, String> {
+    pub(super) fn parse(document: Value) -> Result<Self, String> {
         let Value::Object(mut members) = document else {
             return Err("not a JSON object".to_owned());
         };

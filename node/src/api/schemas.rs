@@ -381,14 +381,9 @@ mod tests {
 
     #[test]
     fn what_the_operator_defines_stands_in_both_image_schemas() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(
-            &file,
-            r#"{"properties": {"team": {}}, "required": ["team"]}"#,
-        )
-        .unwrap();
+        let defined = json!({"properties": {"team": {}}, "required": ["team"]});
         let formats = ImageFormatConfig {
-            properties: Properties::read(file.path()).unwrap(),
+            properties: Properties::parse(defined).unwrap(),
             ..ImageFormatConfig::default()
         };
         let schemas = Schemas::new(&formats);

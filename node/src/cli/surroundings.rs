@@ -132,11 +132,7 @@ mod tests {
     use super::*;
 
     fn config(dir: &Path) -> Config {
-        let mut config = Config::default();
-        config.node.data_dir = dir.join("data");
-        config.stores[0].path = dir.join("data/images");
-        config.api.listen = "127.0.0.1:0".to_owned();
-        config.admin.listen = "127.0.0.1:0".to_owned();
+        let mut config = Config::for_tests(dir);
         config.cache.size = 4 << 20;
         config
     }

@@ -220,6 +220,19 @@ impl Config {
             only.default = true;
         }
     }
+
+    /// Of a whole node below `root`, small, at ports that are free.
+    #[cfg(test)]
+    pub(crate) fn for_tests(root: &Path) -> Self {
+        let mut config = Self::default();
+        config.node.data_dir = root.join("data");
+        config.stores[0].path = root.join("data/images");
+        config.api.listen = "127.0.0.1:0".to_owned();
+        config.admin.listen = "127.0.0.1:0".to_owned();
+        config.cache.size = 64 << 20;
+        config.limits.drain_timeout = std::time::Duration::from_secs(2);
+        config
+    }
 }
 
 fn read(path: &Path) -> Result<toml::Table, ConfigError> {

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::AuthMode;
+use crate::config::{AuthMode, Config};
 
 /// The slots for transfers in one direction.
 #[derive(Debug)]
@@ -38,9 +38,29 @@ pub enum Taken {
 }
 
 impl Slots {
+    /// Those for uploads (`limits.concurrent_uploads`, `_per_project`).
+    pub fn for_uploads(config: &Config) -> Arc<Self> {
+        let limits = &config.limits;
+        let (all, project) = (
+            limits.concurrent_uploads,
+            limits.concurrent_uploads_per_project,
+        );
+        Self::new(config.auth.mode, all, project)
+    }
+
+    /// Those for downloads (`limits.concurrent_downloads`, `_per_project`).
+    pub fn for_downloads(config: &Config) -> Arc<Self> {
+        let limits = &config.limits;
+        let (all, project) = (
+            limits.concurrent_downloads,
+            limits.concurrent_downloads_per_project,
+        );
+        Self::new(config.auth.mode, all, project)
+    }
+
     /// All of them free. Where every caller is of one project (`auth.mode = "none"`) a bound for
     /// each protects nobody, and does not count.
-    pub fn new(mode: AuthMode, bound: usize, per_project: usize) -> Arc<Self> {
+    fn new(mode: AuthMode, bound: usize, per_project: usize) -> Arc<Self> {
         Arc::new(Self {
             free: Arc::new(Semaphore::new(bound.min(Semaphore::MAX_PERMITS))),
             bound,

@@ -16,14 +16,7 @@ use super::{Node, StartError};
 use crate::{config::Config, data_dir::DataDirError};
 
 fn config(root: &Path) -> Config {
-    let mut config = Config::default();
-    config.node.data_dir = root.join("data");
-    config.stores[0].path = root.join("data/images");
-    config.api.listen = "127.0.0.1:0".to_owned();
-    config.admin.listen = "127.0.0.1:0".to_owned();
-    config.cache.size = 64 << 20;
-    config.limits.drain_timeout = Duration::from_secs(2);
-    config
+    Config::for_tests(root)
 }
 
 async fn get(address: SocketAddr, path: &str) -> String {

@@ -19,13 +19,8 @@ use crate::{
 };
 
 fn config(root: &Path) -> Config {
-    let mut config = Config::default();
-    config.node.data_dir = root.join("data");
+    let mut config = Config::for_tests(root);
     config.stores[0].path = root.join("images");
-    config.api.listen = "127.0.0.1:0".to_owned();
-    config.admin.listen = "127.0.0.1:0".to_owned();
-    config.cache.size = 64 << 20;
-    config.limits.drain_timeout = Duration::from_secs(2);
     config
 }
 
