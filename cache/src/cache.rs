@@ -21,7 +21,7 @@ use crate::{
     chunk::{CHUNK_SIZE, ChunkName, ZEROS},
     errors::Error,
     fill::{Fill, Fills, Joined},
-    pool::{Checks, Pool, Settings, Slot},
+    pool::{Checks, Mappings, Pool, Settings, Slot},
 };
 
 /// Settings.
@@ -34,6 +34,9 @@ pub struct Config {
     pub size: u64,
     /// Bytes of the file system that the pool leaves free when it grows; it gives back nothing.
     pub keep_free: u64,
+    /// Keep the disk tier so that its bytes can be sent from its files ([`Cache::mappings`]), where
+    /// the file system is found fit for that.
+    pub sendfile: bool,
     /// Fills at once at most, and checks of chunks that an earlier process left.
     pub max_fills: usize,
     /// A chunk is verified again when it is read and was not for so long. Zero: at every read.
@@ -191,6 +194,7 @@ impl Cache {
             dir: config.dir,
             size: config.size,
             keep_free: config.keep_free,
+            sendfile: config.sendfile,
             checks,
         })?);
         let indexed = Arc::clone(&pool);
@@ -268,6 +272,12 @@ impl Cache {
         let bytes = self.pool.bytes(&self.pool.find(name)?)?;
         count(&self.counters.hits, 1);
         Some(bytes)
+    }
+
+    /// The files that its bytes are mapped from and may be sent from; none where the file system is
+    /// not fit for it or [`Config::sendfile`] is off.
+    pub fn mappings(&self) -> &Mappings {
+        self.pool.mappings()
     }
 
     /// `len` zeros (at most [`CHUNK_SIZE`]) without allocation.

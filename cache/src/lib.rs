@@ -32,4 +32,4 @@ pub use digest::ManifestBuilder;
 pub use errors::Error;
 pub use manifest::{MANIFEST_FORMAT, Manifest, ManifestName};
 pub use manifests::Manifests;
-pub use pool::{POOL_FORMAT, SEGMENT_SIZE, check_pool};
+pub use pool::{Mappings, POOL_FORMAT, SEGMENT_SIZE, check_pool};

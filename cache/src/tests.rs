@@ -112,6 +112,7 @@ fn config(dir: &Path, slots: u64) -> Config {
         dir: dir.join("pool"),
         size: slots * MIB as u64,
         keep_free: 0,
+        sendfile: true,
         max_fills: 4,
         audit_interval: Duration::from_secs(600),
         residency_interval: Duration::from_secs(600),

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use glimpse_cache::Mappings;
 use glimpse_replication::Clock as _;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -122,10 +123,15 @@ struct Running {
 }
 
 impl Running {
-    fn start(server: Server, service: axum::Router, stop: CancellationToken) -> Self {
+    fn start(
+        server: Server,
+        service: axum::Router,
+        mappings: Mappings,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             address: server.address(),
-            task: tokio::spawn(server.run(service, stop.clone())),
+            task: tokio::spawn(server.run(service, mappings, stop.clone())),
             stop,
         }
     }
@@ -176,12 +182,18 @@ impl Node {
                 stopping: stopping.clone(),
                 disks: Disks::of(&app.config).and(&app.stores),
             };
-            Running::start(server, routes.router(), CancellationToken::new())
+            Running::start(
+                server,
+                routes.router(),
+                Mappings::default(),
+                CancellationToken::new(),
+            )
         });
         tokio::spawn(clock::watch(app.registry.clone(), stopping.clone()));
         let workers = workers::spawn_all(&app, &stopping);
         let service = serve::api_service(Arc::clone(&app));
-        let api = Running::start(api, service, stopping.clone());
+        let mappings = app.cache.mappings().clone();
+        let api = Running::start(api, service, mappings, stopping.clone());
         let node = Self {
             app,
             api,
@@ -406,6 +418,7 @@ fn cache_config(config: &Config, data_dir: &DataDir) -> glimpse_cache::Config {
         dir: data_dir.cache(),
         size: config.cache.size,
         keep_free: config.cache.keep_free,
+        sendfile: config.cache.sendfile,
         max_fills: config.cache.max_fills,
         audit_interval: config.cache.audit_interval,
         residency_interval: config.cache.residency_interval,

@@ -159,6 +159,7 @@ async fn fill_pool(data: &Path, entries: u64) -> Result<()> {
         dir: data.cache(),
         size: SEGMENTS * SEGMENT_BYTES,
         keep_free: 0,
+        sendfile: true,
         max_fills: 16,
         audit_interval: Duration::from_secs(600),
         residency_interval: Duration::from_secs(1),

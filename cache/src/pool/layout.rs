@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use super::{direct, map::Shared, mappings::Mappings};
 use crate::{chunk::CHUNK_SIZE, errors::Error};
 
 /// The format of the pool that this program writes, and the only one it reads.
@@ -16,9 +17,11 @@ const FORMAT_LINE: &str = "glimpse cache pool ";
 /// What segments that could not be opened are named until the next start, for whoever wants to know
 /// why. What is no file stays: it takes no room that was the pool's.
 const SET_ASIDE: &str = "lost-";
+/// What the file system is tried with, for a moment.
+const PROBE: &str = "probe";
 /// Slots of a segment file: 256 MiB are reserved at a time.
 pub(super) const SEGMENT_SLOTS: u32 = 256;
-/// Bytes of a segment file but for the last; each is an open file.
+/// Bytes of a segment file but for the last; each is an open file, or two.
 pub const SEGMENT_SIZE: u64 = SEGMENT_SLOTS as u64 * CHUNK_SIZE as u64;
 /// Slots of the smallest pool: with fewer, two readers could stop each other.
 const MIN_SLOTS: u32 = 4;
@@ -29,14 +32,19 @@ pub(super) struct Layout {
     slots: u32,
     /// Bytes of the file system that growth must leave free.
     keep_free: u64,
-    lock: Arc<File>,
+    shared: Shared,
 }
 
 impl Layout {
     /// Opens or makes the directory of a pool of `size` bytes. Refused untouched: a pool of another
     /// format, a directory of something else, and a pool in use (by a process, or by bytes that are
     /// still being read). A pool whose format cannot be told is made anew: it is worth only misses.
-    pub(super) fn open(dir: PathBuf, size: u64, keep_free: u64) -> Result<Self, Error> {
+    pub(super) fn open(
+        dir: PathBuf,
+        size: u64,
+        keep_free: u64,
+        sendfile: bool,
+    ) -> Result<Self, Error> {
         let disk = |error: io::Error| Error::disk("pool", &error);
         let known = match known_format(&dir)? {
             Found::Damaged => {
@@ -56,11 +64,16 @@ impl Layout {
             tracing::warn!(%error, "segments that were set aside cannot be removed");
         }
         let slots = u32::try_from(size / u64::from(CHUNK_SIZE)).unwrap_or(u32::MAX);
+        let shared = Shared {
+            _lock: Arc::new(lock),
+            direct: sendfile && can_send_from(&dir),
+            mappings: Mappings::default(),
+        };
         Ok(Self {
             dir,
             slots: slots.max(MIN_SLOTS),
             keep_free,
-            lock: Arc::new(lock),
+            shared,
         })
     }
 
@@ -102,8 +115,9 @@ impl Layout {
         Ok(has.min(slots))
     }
 
-    pub(super) fn lock(&self) -> &Arc<File> {
-        &self.lock
+    /// What a segment needs to be opened.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     pub(super) fn index(&self) -> PathBuf {
@@ -195,7 +209,7 @@ fn found_format(dir: &Path) -> io::Result<Found> {
     for entry in entries {
         let entry = entry?;
         let ours = match entry.file_name().to_str() {
-            Some("LOCK" | "FORMAT.tmp" | "lost+found") => true,
+            Some("LOCK" | "FORMAT.tmp" | PROBE | "lost+found") => true,
             Some("FORMAT" | "index.redb") => damaged,
             Some("segments") => only_segments(&entry.path(), damaged)?,
             Some(name) if damaged => name.starts_with(SET_ASIDE),
@@ -247,6 +261,29 @@ fn remove_set_aside(dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether segments can be written directly, so that their bytes can be sent from the files.
+fn can_send_from(dir: &Path) -> bool {
+    match direct::keeps_what_is_sent(&dir.join(PROBE)) {
+        Ok(true) => true,
+        Ok(false) => {
+            tracing::info!(
+                pool = %dir.display(),
+                "cached bytes are copied into the sockets: what is sent from a file of this file \
+                 system changes when the file is written"
+            );
+            false
+        }
+        Err(error) => {
+            tracing::info!(
+                pool = %dir.display(),
+                %error,
+                "cached bytes are copied into the sockets: direct writes could not be tried"
+            );
+            false
+        }
+    }
 }
 
 fn lock(path: &Path) -> Result<File, Error> {

@@ -12,16 +12,22 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
+    num::NonZeroU64,
     os::unix::fs::FileExt,
     path::Path,
-    slice,
+    ptr, slice,
     sync::Arc,
 };
 
 use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
-use rustix::{fs::FallocateFlags, io::Errno};
+use rustix::{
+    fs::{Advice as FileAdvice, FallocateFlags, fadvise},
+    io::Errno,
+    param::page_size,
+};
 
+use super::{direct, mappings::Mappings};
 use crate::chunk::CHUNK_SIZE;
 
 /// Bytes of one slot.
@@ -31,11 +37,34 @@ const SLOT: usize = CHUNK_SIZE as usize;
 const SMALLEST_PAGE: usize = 4 << 10;
 
 /// One mapped file of slots. While it lives the file is not truncated: nobody here does, and the
-/// pool's lock, which it holds, keeps other processes of this program away.
+/// pool's lock, which it holds, keeps others away.
 struct Segment {
     map: MmapRaw,
-    file: File,
-    _lock: Arc<File>,
+    file: Arc<File>,
+    /// The same file for direct writes (`direct` tells what for). With it the bytes may be sent from
+    /// the file, without it they may not.
+    direct: Option<File>,
+    shared: Shared,
+}
+
+/// What all segments of a pool share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    /// Keeps other processes of this program away.
+    pub(super) _lock: Arc<File>,
+    /// The segments can be written directly.
+    pub(super) direct: bool,
+    /// Those of the segments that are.
+    pub(super) mappings: Mappings,
+}
+
+/// Where bytes went that were written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Written {
+    /// The page cache: they are read as they were written.
+    ToMemory,
+    /// The disk, from where they must be read again.
+    ToDisk,
 }
 
 /// The right to one slot of a segment.
@@ -54,7 +83,7 @@ pub(super) fn open_segment(
     new: bool,
     first: u32,
     slots: u32,
-    lock: &Arc<File>,
+    shared: &Shared,
 ) -> io::Result<Vec<Place>> {
     let open = || {
         let file = OpenOptions::new()
@@ -74,11 +103,17 @@ pub(super) fn open_segment(
         let map = MmapOptions::new()
             .len(slots as usize * SLOT)
             .map_raw_read_only(&file)?;
+        let direct = shared.direct.then(|| direct::open(path)).transpose()?;
         let segment = Arc::new(Segment {
             map,
-            file,
-            _lock: Arc::clone(lock),
+            file: Arc::new(file),
+            direct,
+            shared: shared.clone(),
         });
+        if segment.direct.is_some() {
+            let file = Arc::clone(&segment.file);
+            shared.mappings.insert(segment.memory(), file);
+        }
         let place = |at: u32| Place {
             segment: Arc::clone(&segment),
             at,
@@ -91,6 +126,20 @@ pub(super) fn open_segment(
             let _ = fs::remove_file(path);
         }
     })
+}
+
+impl Segment {
+    /// All of the mapping.
+    fn memory(&self) -> *const [u8] {
+        ptr::slice_from_raw_parts(self.map.as_ptr(), self.map.len())
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        // Before the mapping goes, with the fields.
+        self.shared.mappings.remove(self.memory());
+    }
 }
 
 fn reserve(file: &File, len: u64) -> io::Result<()> {
@@ -126,11 +175,10 @@ impl Place {
     /// nor, when the disk fails, kills the process.
     pub(super) fn populate(&self, len: u32) -> io::Result<()> {
         let len = (len as usize).min(SLOT);
-        let populated = self
-            .segment
-            .map
-            .advise_range(Advice::PopulateRead, self.offset(), len);
-        match populated {
+        let advise = |advice| self.segment.map.advise_range(advice, self.offset(), len);
+        // All of it is read at once; by itself the other reads window by window.
+        let _ = advise(Advice::WillNeed);
+        match advise(Advice::PopulateRead) {
             // A kernel before 5.14.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Ok(()),
             other => other,
@@ -140,8 +188,12 @@ impl Place {
     /// Whether all of the first `len` bytes are in memory now; what cannot be told counts as no.
     pub(super) fn is_resident(&self, len: u32) -> bool {
         let len = (len as usize).min(SLOT);
-        // One byte a page, of which only the lowest bit means anything. Larger pages need fewer.
-        let mut pages = [1_u8; SLOT / SMALLEST_PAGE];
+        self.resident_pages(len) == Some(len.div_ceil(page_size()))
+    }
+
+    /// How many pages of the first `len` bytes are in memory now; `None`: it cannot be told.
+    fn resident_pages(&self, len: usize) -> Option<usize> {
+        let mut pages = [0_u8; SLOT / SMALLEST_PAGE];
         // SAFETY: as in `bytes` the range lies in one live mapping, at a multiple of the page size;
         // the kernel writes one byte for each page of it, for which there is room even if pages
         // are as small as they get. It touches nothing else.
@@ -150,7 +202,27 @@ impl Place {
             // Named in ops/glimpse.service, whose filter would end the node here.
             libc::mincore(address.cast(), len, pages.as_mut_ptr())
         };
-        result == 0 && pages.iter().all(|page| page & 1 == 1)
+        // Only the lowest bit means anything.
+        (result == 0).then(|| pages.iter().filter(|page| **page & 1 == 1).count())
+    }
+
+    /// Takes the slot's pages out of the page cache but for those that the kernel still needs, such
+    /// as those on their way to a client. Whether it needs none.
+    fn drop_pages(&self) -> bool {
+        // SAFETY: the range lies in one live mapping, at a multiple of the page size. Of a shared
+        // mapping of a file only the page tables change: who reads next finds the same bytes.
+        let unmapped = unsafe {
+            let address = self.segment.map.as_mut_ptr().add(self.offset());
+            libc::madvise(address.cast(), SLOT, libc::MADV_DONTNEED)
+        };
+        let len = NonZeroU64::new(SLOT as u64);
+        let dropped = fadvise(
+            &*self.segment.file,
+            self.offset() as u64,
+            len,
+            FileAdvice::DontNeed,
+        );
+        unmapped == 0 && dropped.is_ok() && self.resident_pages(SLOT) == Some(0)
     }
 
     /// Makes the pages leave memory, as far as the kernel pleases.
@@ -165,17 +237,23 @@ impl Place {
         assert_eq!(advised, 0, "{}", io::Error::last_os_error());
     }
 
-    /// Writes the slot from its beginning; what is longer than a slot is an error.
-    pub(super) fn write(&mut self, pieces: &[Bytes]) -> io::Result<()> {
-        let mut at = 0;
-        for piece in pieces {
-            if at + piece.len() > SLOT {
-                return Err(Errno::FBIG.into());
-            }
-            let offset = (self.offset() + at) as u64;
-            self.segment.file.write_all_at(piece, offset)?;
-            at += piece.len();
+    /// Writes the slot from its beginning, and says where the bytes went; what is longer than a slot
+    /// is an error. Those that the kernel still sends from here stay as they are.
+    pub(super) fn write(&mut self, pieces: &[Bytes]) -> io::Result<Written> {
+        if pieces.iter().map(Bytes::len).sum::<usize>() > SLOT {
+            return Err(Errno::FBIG.into());
         }
-        Ok(())
+        let mut offset = self.offset() as u64;
+        if let Some(file) = &self.segment.direct
+            && !self.drop_pages()
+        {
+            direct::write(file, pieces, offset)?;
+            return Ok(Written::ToDisk);
+        }
+        for piece in pieces {
+            self.segment.file.write_all_at(piece, offset)?;
+            offset += piece.len() as u64;
+        }
+        Ok(Written::ToMemory)
     }
 }

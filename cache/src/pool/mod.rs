@@ -7,9 +7,11 @@
 //! places than the bound allows are never made. When the bytes of a slot are good enough to serve
 //! is told in `slot`.
 
+mod direct;
 mod index;
 mod layout;
 mod map;
+mod mappings;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -30,13 +32,16 @@ use std::{
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-pub use self::layout::{POOL_FORMAT, SEGMENT_SIZE, check_pool};
 pub(crate) use self::slot::{Checks, Slot};
 use self::{
     index::{Held, Index},
     layout::Layout,
-    map::{Place, open_segment},
+    map::{Place, Written, open_segment},
     slot::FreeList,
+};
+pub use self::{
+    layout::{POOL_FORMAT, SEGMENT_SIZE, check_pool},
+    mappings::Mappings,
 };
 use crate::{
     chunk::ChunkName,
@@ -64,6 +69,7 @@ pub(crate) struct Settings {
     pub(crate) dir: PathBuf,
     pub(crate) size: u64,
     pub(crate) keep_free: u64,
+    pub(crate) sendfile: bool,
     pub(crate) checks: Checks,
 }
 
@@ -106,9 +112,10 @@ impl Pool {
             dir,
             size,
             keep_free,
+            sendfile,
             checks,
         } = settings;
-        let layout = Layout::open(dir, size, keep_free)?;
+        let layout = Layout::open(dir, size, keep_free, sendfile)?;
         let slots = layout.slots();
         // Side by side, since both take a while for a large pool.
         let (index, segments) = thread::scope(|scope| {
@@ -163,6 +170,11 @@ impl Pool {
         })
     }
 
+    /// Those of its segments that may be sent from.
+    pub(crate) fn mappings(&self) -> &Mappings {
+        &self.layout.shared().mappings
+    }
+
     /// The slot that holds, or is said to hold, the chunk; counts as a read.
     pub(crate) fn find(&self, name: ChunkName) -> Option<Arc<Slot>> {
         let found = {
@@ -188,13 +200,9 @@ impl Pool {
         let Some(mut place) = self.take_place() else {
             return Ok(None);
         };
-        if let Err(error) = place.write(pieces) {
-            self.free.lock().push_front(place);
-            return Err(error);
-        }
         let len = pieces.iter().map(Bytes::len).sum::<usize>();
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        if let Err(error) = place.populate(len) {
+        if let Err(error) = write(&mut place, name, pieces, len) {
             self.free.lock().push_front(place);
             return Err(error);
         }
@@ -384,6 +392,18 @@ impl Pool {
     }
 }
 
+/// Writes a chunk and brings it into memory.
+fn write(place: &mut Place, name: ChunkName, pieces: &[Bytes], len: u32) -> io::Result<()> {
+    let written = place.write(pieces)?;
+    place.populate(len)?;
+    // What comes from the disk was not verified yet.
+    if written == Written::ToDisk && ChunkName::of([place.bytes(len)]) != name {
+        let error = "what was written is not what is read";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+    }
+    Ok(())
+}
+
 /// A segment that was there.
 struct Segment {
     places: Vec<Place>,
@@ -431,7 +451,8 @@ fn open_segments(
 
 fn open_segment_of(layout: &Layout, number: u32, new: bool, slots: u32) -> io::Result<Vec<Place>> {
     let first = number.saturating_mul(layout::SEGMENT_SLOTS);
-    open_segment(&layout.segment(number), new, first, slots, layout.lock())
+    let path = layout.segment(number);
+    open_segment(&path, new, first, slots, layout.shared())
 }
 
 /// The one that a ticket stands for, while its stay lasts.

@@ -18,6 +18,7 @@ fn open(dir: &std::path::Path, size: u64) -> Pool {
         dir: dir.to_owned(),
         size,
         keep_free: 0,
+        sendfile: true,
         checks,
     })
     .unwrap()
@@ -231,7 +232,7 @@ fn pages_that_left_memory_are_verified_before_they_are_served_again() {
 #[test]
 fn a_passing_error_costs_no_segment_and_another_sets_it_aside_until_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
-    let layout = || Layout::open(dir.path().to_owned(), 4 << 20, 0).unwrap();
+    let layout = || Layout::open(dir.path().to_owned(), 4 << 20, 0, true).unwrap();
     let errno = |errno: rustix::io::Errno| Err(errno.into());
     let first = layout();
     let (segment, aside) = (first.segment(0), dir.path().join("lost-00000000"));
@@ -274,6 +275,7 @@ fn what_lies_behind_a_segment_that_is_not_whole_is_found_after_a_start() {
             dir: dir.path().to_owned(),
             size: u64::from(slots) << 20,
             keep_free,
+            sendfile: true,
             checks: Checks::new(Duration::from_secs(600), Duration::ZERO),
         })
         .unwrap()
@@ -297,4 +299,55 @@ fn what_lies_behind_a_segment_that_is_not_whole_is_found_after_a_start() {
     drop(pool);
     let pool = open(u64::MAX);
     assert!(names.iter().all(|name| pool.find(*name).is_some()));
+}
+
+#[test]
+fn a_slot_is_filled_past_the_page_cache_only_while_the_kernel_sends_from_it() {
+    // Not in the temporary directory, which may be memory itself.
+    let program = std::env::current_exe().unwrap();
+    let dir = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+    let layout = Layout::open(dir.path().to_owned(), 4 << 20, 0, true).unwrap();
+    let mut places = open_segment_of(&layout, 0, true, 4).unwrap();
+    let mut place = places.swap_remove(1);
+    // Dirty pages cannot leave memory.
+    let durable = || {
+        let segment = fs::File::open(layout.segment(0)).unwrap();
+        segment.sync_all().unwrap();
+    };
+    let data = |byte: u8| Bytes::from(vec![byte; 100_000]);
+    let mut write = |byte: u8| {
+        let written = place.write(&[data(byte)]).unwrap();
+        place.populate(100_000).unwrap();
+        assert!(place.bytes(100_000) == data(byte));
+        durable();
+        let file = layout.shared().mappings.file_of(place.bytes(100_000));
+        (written, file.unwrap())
+    };
+    assert_eq!(write(1).0, Written::ToMemory);
+    let (written, (file, mut offset)) = write(2);
+    assert_eq!((written, offset), (Written::ToMemory, 1 << 20));
+    let (mut receiver, sender) = io::pipe().unwrap();
+    let sent = rustix::fs::sendfile(&sender, &*file, Some(&mut offset), 50_000).unwrap();
+    drop(sender);
+    assert_eq!(write(3).0, Written::ToDisk);
+    let mut received = Vec::new();
+    io::Read::read_to_end(&mut receiver, &mut received).unwrap();
+    assert!(sent > 0 && received == data(2)[..sent]);
+    assert_eq!(write(4).0, Written::ToMemory);
+    drop((file, place, places));
+    assert!(layout.shared().mappings.is_empty());
+}
+
+#[test]
+fn without_sendfile_nothing_may_be_sent_from_the_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::open(dir.path().to_owned(), 4 << 20, 0, false).unwrap();
+    let mut places = open_segment_of(&layout, 0, true, 4).unwrap();
+    for byte in [1, 2] {
+        let written = places[0].write(&[Bytes::from(vec![byte; 10])]).unwrap();
+        assert_eq!(written, Written::ToMemory);
+    }
+    assert!(places[0].bytes(10) == [2; 10]);
+    let mappings = &layout.shared().mappings;
+    assert!(mappings.file_of(places[0].bytes(10)).is_none());
 }

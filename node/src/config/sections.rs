@@ -251,6 +251,8 @@ pub struct CacheConfig {
     /// Bytes of its file system that the disk tier leaves free.
     #[serde(with = "values::size")]
     pub keep_free: u64,
+    /// Send cached bytes from the files, where their file system is fit for it.
+    pub sendfile: bool,
     /// Bytes of the memory tier; not built yet.
     #[serde(with = "values::size")]
     pub memory: u64,
@@ -288,6 +290,7 @@ impl Default for CacheConfig {
             enabled: true,
             size: 20 << 30,
             keep_free: 1 << 30,
+            sendfile: true,
             memory: 512 << 20,
             max_fills: 16,
             audit_interval: Duration::from_secs(600),

@@ -11,6 +11,7 @@ use std::{
     task::Poll,
 };
 
+use glimpse_cache::Mappings;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, sync::Notify};
@@ -36,13 +37,19 @@ pub(super) struct Serving {
     http: http1::Builder,
     service: axum::Router,
     counters: Counters,
+    mappings: Mappings,
     draining: AtomicBool,
     drain: Notify,
     cut: Arc<AtomicBool>,
 }
 
 impl Serving {
-    pub(super) fn new(settings: &Settings, service: axum::Router, counters: Counters) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        service: axum::Router,
+        counters: Counters,
+        mappings: Mappings,
+    ) -> Self {
         let mut http = http1::Builder::new();
         // Queued, not flattened: a body's bytes are never copied on their way to the socket.
         http.writev(true)
@@ -54,6 +61,7 @@ impl Serving {
             http,
             service,
             counters,
+            mappings,
             draining: AtomicBool::new(false),
             drain: Notify::new(),
             cut: Arc::default(),
@@ -83,7 +91,12 @@ impl Serving {
             request.extensions_mut().insert(client.clone());
             self.service.clone().call(request)
         });
-        let socket = TokioIo::new(Counted::new(stream, &self.counters, client.clone()));
+        let socket = TokioIo::new(Counted::new(
+            stream,
+            &self.counters,
+            client.clone(),
+            self.mappings.clone(),
+        ));
         let mut connection = pin!(self.http.serve_connection(socket, service));
         let mut drained = pin!(self.drain.notified());
         // Polled once, before the flag is looked at, so that no drain is missed; after that only

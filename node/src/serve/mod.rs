@@ -1,6 +1,7 @@
 //! A listener: takes connections up to a bound, serves HTTP/1.1 on them, and drains.
 //!
-//! Answers go out vectored and unflattened: the bytes of a body are written from where they lie.
+//! Answers go out vectored and unflattened: the bytes of a body are written from where they lie, or
+//! sent by the kernel from the file that they are mapped from.
 //! A client that takes nothing is cut by the kernel (`TCP_USER_TIMEOUT`): it alone knows whether
 //! the peer takes bytes, since a write ends in the socket's buffer, which may hold minutes of a
 //! slow but honest client.
@@ -10,6 +11,7 @@ mod connection;
 pub mod open_files;
 mod peers;
 mod refuse;
+mod send;
 mod socket;
 mod sparse;
 #[cfg(test)]
@@ -22,6 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use glimpse_cache::Mappings;
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -170,9 +173,14 @@ impl Server {
         self.address
     }
 
-    /// Serves until `stop`; then closes the listener and idle connections at once, and lets
+    /// Serves until `stop`, with bodies that may lie in `mappings`; then closes the listener and idle connections at once, and lets
     /// running requests end for the drain timeout.
-    pub async fn run(self, service: axum::Router, stop: CancellationToken) -> Drained {
+    pub async fn run(
+        self,
+        service: axum::Router,
+        mappings: Mappings,
+        stop: CancellationToken,
+    ) -> Drained {
         let Self {
             listener,
             address,
@@ -183,6 +191,7 @@ impl Server {
             &settings,
             service,
             counters.clone(),
+            mappings,
         ));
         let mut connections = JoinSet::new();
         let mut refusals = refuse::Refusals::default();

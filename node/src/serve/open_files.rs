@@ -55,10 +55,11 @@ fn room(config: &Config, files: usize) -> usize {
     (left - uploads).max(8)
 }
 
-/// Files that the whole pool has open.
+/// Files that the whole pool has open: with `cache.sendfile` each segment twice.
 fn segments(config: &Config) -> usize {
     let segments = config.cache.size.div_ceil(glimpse_cache::SEGMENT_SIZE);
-    usize::try_from(segments).unwrap_or(usize::MAX)
+    let segments = usize::try_from(segments).unwrap_or(usize::MAX);
+    segments.saturating_mul(1 + usize::from(config.cache.sendfile))
 }
 
 #[cfg(test)]
@@ -68,7 +69,7 @@ mod tests {
     #[test]
     fn connections_uploads_and_the_rest_fit_the_bound_of_open_files() {
         let mut config = Config::default();
-        config.cache.size = 100 << 30;
+        config.cache.size = 50 << 30;
         assert_eq!(segments(&config), 400);
         let others = OTHERS + config.admin.connections + config.cache.max_fills + 400 + 10;
         for files in [others + 20, 1024, 4096, 1 << 20] {

@@ -1,19 +1,21 @@
-//! The socket below a connection: it counts what goes through, and notes why it failed. It must stay
-//! vectored, or hyper copies bodies into a buffer of its own.
+//! The socket below a connection: it counts what goes through, and notes why it failed. What lies in
+//! mapped files it sends from the files, where that is worth it. It must stay vectored, or hyper
+//! copies bodies into a buffer of its own.
 
 use std::{
-    io::{self, IoSlice},
+    io::{self, ErrorKind, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
+use glimpse_cache::Mappings;
 use prometheus_client::metrics::counter::Counter;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 
-use super::{Client, Counters};
+use super::{Client, Counters, send};
 
 /// A stream with its counters and its client.
 pub(super) struct Counted {
@@ -21,15 +23,38 @@ pub(super) struct Counted {
     received: Counter,
     sent: Counter,
     client: Client,
+    mappings: Mappings,
 }
 
 impl Counted {
-    pub(super) fn new(stream: TcpStream, counters: &Counters, client: Client) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        counters: &Counters,
+        client: Client,
+        mappings: Mappings,
+    ) -> Self {
         Self {
             stream,
+            mappings,
             received: counters.received.clone(),
             sent: counters.sent.clone(),
             client,
+        }
+    }
+
+    fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(context))?;
+            let send = || send::send(&self.stream, &self.mappings, slices);
+            match self.stream.try_io(Interest::WRITABLE, send) {
+                // It is not ready after all: now tokio knows.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
         }
     }
 
@@ -74,7 +99,11 @@ impl AsyncWrite for Counted {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices));
+        let result = if send::has_files(&self.mappings, slices) {
+            ready!(self.poll_send(context, slices))
+        } else {
+            ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))
+        };
         self.sent(result)
     }
 

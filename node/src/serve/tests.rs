@@ -12,6 +12,7 @@ use axum::{
     routing::{get, put},
 };
 use bytes::Bytes;
+use glimpse_cache::{CHUNK_SIZE, Cache, ChunkName, Mappings, Source, Turn};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -44,6 +45,10 @@ struct Running {
 }
 
 fn start(settings: Settings, service: Router) -> Running {
+    start_with(settings, service, Mappings::default())
+}
+
+fn start_with(settings: Settings, service: Router, mappings: Mappings) -> Running {
     let counters = Counters::default();
     let any = "127.0.0.1:0".parse().unwrap();
     let server = Server::bind(any, settings, counters.clone()).unwrap();
@@ -51,7 +56,7 @@ fn start(settings: Settings, service: Router) -> Running {
     Running {
         address: server.address(),
         counters,
-        task: tokio::spawn(server.run(service, stop.clone())),
+        task: tokio::spawn(server.run(service, mappings, stop.clone())),
         stop,
     }
 }
@@ -392,4 +397,101 @@ async fn a_handler_that_panics_takes_only_its_own_connection_along() {
     send(&mut client, GET).await;
     assert!(read_until(&mut client, "hello").await.contains("200 OK"));
     assert_eq!(server.counters.failed.get(), 1);
+}
+
+/// A source that has one chunk.
+struct Chunk(Bytes);
+
+impl Source for Chunk {
+    async fn read(&self, _: u32) -> Result<Vec<Bytes>, String> {
+        Ok(vec![self.0.clone()])
+    }
+}
+
+#[tokio::test]
+async fn mapped_bytes_and_others_reach_a_slow_client_in_their_order() {
+    // Not in the temporary directory, which may be memory itself.
+    let program = std::env::current_exe().unwrap();
+    let dir = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+    let cache = Cache::open(glimpse_cache::Config {
+        dir: dir.path().to_owned(),
+        size: 8 << 20,
+        keep_free: 0,
+        sendfile: true,
+        max_fills: 1,
+        audit_interval: DEADLINE,
+        residency_interval: DEADLINE,
+        unpooled_size: 1 << 20,
+        unpooled_wait: DEADLINE,
+    })
+    .unwrap();
+    let data: Vec<u8> = (0..CHUNK_SIZE)
+        .map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0])
+        .collect();
+    let data = Bytes::from(data);
+    let name = ChunkName::of([&data]);
+    let chunk = cache
+        .chunk(name, CHUNK_SIZE, Arc::new(Chunk(data.clone())), Turn::Due)
+        .await
+        .unwrap()
+        .bytes;
+    assert!(cache.mappings().file_of(&chunk).is_some());
+    assert!(cache.mappings().file_of(&data).is_none());
+    // Short and long ones, aligned and not, in turn and in a row.
+    let cuts = [
+        0,
+        1,
+        5,
+        4096,
+        4097,
+        70_000,
+        135_536,
+        200_000,
+        800_000,
+        1 << 20,
+    ];
+    let parts: Vec<Bytes> = cuts
+        .windows(2)
+        .enumerate()
+        .flat_map(|(turn, cut)| {
+            let mapped = chunk.slice(cut[0]..cut[1]);
+            let other = data.slice(cut[0]..cut[1]);
+            match turn % 3 {
+                0 => vec![mapped.clone(), mapped],
+                1 => vec![other.clone(), mapped, other],
+                _ => vec![mapped],
+            }
+        })
+        .collect();
+    let expected = parts.concat();
+    let service = Router::new().route(
+        "/",
+        get(async move || {
+            let parts = parts.into_iter().map(Ok::<_, std::convert::Infallible>);
+            Body::from_stream(futures_util::stream::iter(parts))
+        }),
+    );
+    let running = start_with(settings(), service, cache.mappings().clone());
+    for slow in [false, true] {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        if slow {
+            socket.set_recv_buffer_size(4096).unwrap();
+        }
+        let mut stream = socket.connect(running.address).await.unwrap();
+        // Unframed, so that what follows the head is the body.
+        send(&mut stream, "GET / HTTP/1.0\r\n\r\n").await;
+        let mut received = Vec::new();
+        let reading = stream.read_to_end(&mut received);
+        tokio::time::timeout(DEADLINE, reading)
+            .await
+            .unwrap()
+            .unwrap();
+        let head = received.windows(4).position(|four| four == b"\r\n\r\n");
+        let body = &received[head.unwrap() + 4..];
+        assert_eq!(body.len(), expected.len());
+        assert!(body == expected, "slow: {slow}");
+        assert_eq!(running.counters.failed.get(), 0);
+    }
+    assert!(running.counters.sent.get() >= 2 * expected.len() as u64);
+    running.stopped().await;
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use glimpse_tests::{Client, Node, Setup, eventually, random_bytes};
+use glimpse_tests::{Client, Node, Raw, Setup, eventually, random_bytes};
 use serde_json::json;
 
 const MIB: usize = 1 << 20;
@@ -325,5 +325,44 @@ async fn a_manifest_is_not_made_of_data_that_is_not_the_images() {
             client.range(&id, "bytes=0-0").await.expect(503);
         }
         assert_eq!(client.show(&id).await.expect(200).field("status"), "active");
+    }
+}
+
+#[tokio::test]
+async fn bytes_on_their_way_to_a_client_stay_as_they_are_while_their_slots_are_filled_anew() {
+    const RANGE: usize = 64 << 10;
+    // Four slots, which the second image takes several times over.
+    let node = Setup::new().set("cache.size", "4MiB").start().await;
+    let client = node.client();
+    let data = random_bytes(4 * MIB, 1);
+    let id = client.active(json!({}), data.clone()).await;
+    let others = random_bytes(16 * MIB, 2);
+    let other = client.active(json!({}), others.clone()).await;
+    assert!(client.download(&id).await.expect(200).body == data);
+    let before = node.metric("http_sent_bytes_total").await;
+    let mut standing = Vec::new();
+    for chunk in 0..4 {
+        let from = chunk * MIB + 1000;
+        let mut connection = Raw::connect(&node.address()).await;
+        let request = format!(
+            "GET /v2/images/{id}/file HTTP/1.1\r\nhost: a\r\nconnection: close\r\nrange: bytes={from}-{}\r\n\r\n",
+            from + RANGE - 1
+        );
+        assert!(connection.send(request).await);
+        standing.push((from, connection));
+    }
+    // All of it is the kernel's now, and none of it the clients'.
+    eventually("the ranges in the sockets", async || {
+        let sent = node.metric("http_sent_bytes_total").await - before;
+        (sent >= (standing.len() * RANGE) as f64).then_some(())
+    })
+    .await;
+    let evicted = node.metric("cache_evictions_total").await;
+    assert!(client.download(&other).await.expect(200).body == others);
+    assert!(node.metric("cache_evictions_total").await >= evicted + 12.0);
+    for (from, mut connection) in standing {
+        let head = connection.head().await.expect("an answer");
+        assert!(head.starts_with("HTTP/1.1 206"), "{head}");
+        assert!(connection.rest().await == data[from..from + RANGE]);
     }
 }

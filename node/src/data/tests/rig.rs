@@ -141,6 +141,7 @@ impl Rig {
             dir: dir.path().join("cache"),
             size: cache_bytes,
             keep_free: 0,
+            sendfile: config.cache.sendfile,
             max_fills: 4,
             audit_interval: config.cache.audit_interval,
             residency_interval: config.cache.residency_interval,
