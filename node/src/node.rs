@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::Admin,
-    api::memory::Memory,
+    api::{ImageApi, memory::Memory},
     app::App,
     cli::surroundings,
     clock::{self, SystemClock},
@@ -125,7 +125,7 @@ struct Running {
 impl Running {
     fn start(
         server: Server,
-        service: axum::Router,
+        service: impl serve::Service,
         mappings: Mappings,
         stop: CancellationToken,
     ) -> Self {
@@ -191,7 +191,7 @@ impl Node {
         });
         tokio::spawn(clock::watch(app.registry.clone(), stopping.clone()));
         let workers = workers::spawn_all(&app, &stopping);
-        let service = serve::api_service(Arc::clone(&app));
+        let service = ImageApi::new(Arc::clone(&app));
         let mappings = app.cache.mappings().clone();
         let api = Running::start(api, service, mappings, stopping.clone());
         let node = Self {

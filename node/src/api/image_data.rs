@@ -237,7 +237,8 @@ async fn answer(
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let out = response.headers_mut();
-    out.reserve(6);
+    // With the request's id, and so that none is moved.
+    out.reserve(8);
     out.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/octet-stream"),

@@ -35,7 +35,7 @@ mod tasks;
 pub(crate) mod timestamp;
 mod versions;
 
-pub use router::router;
+pub use router::ImageApi;
 
 #[cfg(test)]
 mod tests;

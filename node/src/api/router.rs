@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use axum::{Router, body::Body, response::Response};
+use axum::{body::Body, response::Response};
 use glimpse_registry::image::ImageId;
 use http::{Method, Request, StatusCode};
 
@@ -17,15 +17,24 @@ use crate::{
     },
     app::App,
     auth::Context,
+    serve::Service,
 };
 
 /// The whole Image API of a node.
-pub fn router(app: Arc<App>) -> Router {
-    let api = Arc::new(Api::new(app));
-    Router::new().fallback(move |request: Request<Body>| {
-        let api = Arc::clone(&api);
-        async move { layers::serve(&api, request).await }
-    })
+#[derive(Clone)]
+pub struct ImageApi(Arc<Api>);
+
+impl ImageApi {
+    /// Of this node.
+    pub fn new(app: Arc<App>) -> Self {
+        Self(Arc::new(Api::new(app)))
+    }
+}
+
+impl Service for ImageApi {
+    async fn answer(&self, request: Request<Body>) -> Response {
+        layers::serve(&self.0, request).await
+    }
 }
 
 /// A resource below `/v2/`, with the parameters of its path.

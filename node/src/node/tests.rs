@@ -15,10 +15,6 @@ use tokio::{
 use super::{Node, StartError};
 use crate::{config::Config, data_dir::DataDirError};
 
-fn config(root: &Path) -> Config {
-    Config::for_tests(root)
-}
-
 async fn get(address: SocketAddr, path: &str) -> String {
     call(address, "GET", path, "", "").await
 }
@@ -41,7 +37,7 @@ async fn a_node_starts_answers_and_stops_and_starts_again() {
     let temp = tempfile::tempdir().unwrap();
     let mut cluster = None;
     for _ in 0..2 {
-        let node = Node::start(config(temp.path())).await.unwrap();
+        let node = Node::start(Config::for_tests(temp.path())).await.unwrap();
         let admin = node.admin_address().unwrap();
         assert!(
             get(node.api_address(), "/healthcheck")
@@ -62,7 +58,7 @@ async fn a_node_starts_answers_and_stops_and_starts_again() {
         let id = status["cluster_id"].clone();
         assert_eq!(*cluster.get_or_insert(id.clone()), id);
 
-        let second = Node::start(config(temp.path())).await;
+        let second = Node::start(Config::for_tests(temp.path())).await;
         let Err(StartError::DataDir(DataDirError::Locked { pid, .. })) = second else {
             panic!("two nodes on one directory");
         };
@@ -84,7 +80,7 @@ async fn a_node_starts_answers_and_stops_and_starts_again() {
 async fn an_address_in_use_is_told_by_the_name_of_its_key() {
     let temp = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut config = config(temp.path());
+    let mut config = Config::for_tests(temp.path());
     config.admin.listen = taken.local_addr().unwrap().to_string();
     let Err(error) = Node::start(config).await else {
         panic!("two listeners on one address");
@@ -133,13 +129,16 @@ async fn a_moved_data_directory_serves_and_deletes_what_it_held() {
     let temp = tempfile::tempdir().unwrap();
     let (old, new) = (temp.path().join("old"), temp.path().join("new"));
     std::fs::create_dir(&old).unwrap();
-    let id = serving(config(&old), async |api| upload(api, "data").await).await;
+    let id = serving(Config::for_tests(&old), async |api| {
+        upload(api, "data").await
+    })
+    .await;
     std::fs::rename(&old, &new).unwrap();
     // What is in the pool would hide that the store cannot find it.
     std::fs::remove_dir_all(new.join("data/cache")).unwrap();
     std::fs::create_dir(new.join("data/cache")).unwrap();
     let object = new.join("data/images").join(&id);
-    serving(config(&new), async |api| {
+    serving(Config::for_tests(&new), async |api| {
         let got = get(api, &format!("/v2/images/{id}/file")).await;
         assert!(got.ends_with("\r\n\r\ndata"), "{got}");
         assert!(object.exists());
@@ -179,7 +178,7 @@ fn picture(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_on_a_directory_of_an_unknown_format_ends_and_has_touched_nothing() {
     let temp = tempfile::tempdir().unwrap();
-    let mut config = config(temp.path());
+    let mut config = Config::for_tests(temp.path());
     config.registry.segment_size = 1 << 20;
     config.cache.size = 4 << 20;
     serving(config.clone(), async |api| upload(api, "data").await).await;
@@ -253,7 +252,10 @@ async fn a_node_on_a_directory_of_an_unknown_format_ends_and_has_touched_nothing
 async fn a_registry_that_is_gone_with_its_mark_is_not_made_anew() {
     for kept in ["STORES", "manifests"] {
         let temp = tempfile::tempdir().unwrap();
-        serving(config(temp.path()), async |api| upload(api, "data").await).await;
+        serving(Config::for_tests(temp.path()), async |api| {
+            upload(api, "data").await
+        })
+        .await;
         let data = temp.path().join("data");
         std::fs::remove_dir_all(data.join("registry")).unwrap();
         for name in ["REGISTRY", "STORES"] {
@@ -265,7 +267,7 @@ async fn a_registry_that_is_gone_with_its_mark_is_not_made_anew() {
             std::fs::remove_dir_all(data.join("manifests")).unwrap();
         }
         for _ in 0..2 {
-            let started = Node::start(config(temp.path())).await;
+            let started = Node::start(Config::for_tests(temp.path())).await;
             assert!(
                 matches!(
                     started,
@@ -282,7 +284,7 @@ async fn a_registry_that_is_gone_with_its_mark_is_not_made_anew() {
 async fn every_key_of_a_store_reaches_its_driver() {
     use std::os::unix::fs::PermissionsExt as _;
     let temp = tempfile::tempdir().unwrap();
-    let mut config = config(temp.path());
+    let mut config = Config::for_tests(temp.path());
     config.stores[0].file_mode = Some(0o604);
     let id = serving(config, async |api| upload(api, "data").await).await;
     let object = temp.path().join("data/images").join(id);
@@ -293,7 +295,7 @@ async fn every_key_of_a_store_reaches_its_driver() {
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_leave_room_for_the_log_where_they_share_its_disk() {
     let temp = tempfile::tempdir().unwrap();
-    let mut config = config(temp.path());
+    let mut config = Config::for_tests(temp.path());
     config.node.keep_free = 1 << 60;
     let (_, put) = serving(config.clone(), async |api| try_upload(api, "data").await).await;
     assert!(put.starts_with("HTTP/1.1 413"), "{put}");
@@ -322,7 +324,7 @@ async fn raw(address: SocketAddr, request: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_large_images_ends_early_with_a_link_to_the_rest() {
     let temp = tempfile::tempdir().unwrap();
-    let mut config = config(temp.path());
+    let mut config = Config::for_tests(temp.path());
     config.limits.page_bytes = 8 << 10;
     serving(config, async |api| {
         let large = format!("{{\"p\": \"{}\"}}", "x".repeat(3000));
@@ -360,7 +362,7 @@ async fn a_page_of_large_images_ends_early_with_a_link_to_the_rest() {
 async fn a_head_that_is_ambiguous_and_chunks_that_are_none_are_400() {
     let temp = tempfile::tempdir().unwrap();
     let json = "Host: a\r\nContent-Type: application/json\r\nConnection: close\r\n";
-    serving(config(temp.path()), async |api| {
+    serving(Config::for_tests(temp.path()), async |api| {
         for (request, status) in [
             ("GET /v2/images HTTP/1.1\r\n\r\n".to_owned(), 400),
             (
@@ -423,7 +425,7 @@ impl glimpse_replication::Clock for Ahead {
 #[tokio::test(flavor = "multi_thread")]
 async fn how_far_the_log_leads_the_clock_is_shown() {
     let temp = tempfile::tempdir().unwrap();
-    let config = config(temp.path());
+    let config = Config::for_tests(temp.path());
     let behind = async || {
         let node = Node::start(config.clone()).await.unwrap();
         let metrics = get(node.admin_address().unwrap(), "/metrics").await;

@@ -1,6 +1,7 @@
 //! One connection: hyper over the socket, told to finish when the listener drains.
 
 use std::{
+    convert::Infallible,
     future::{Future, poll_fn},
     net::{IpAddr, SocketAddr},
     pin::pin,
@@ -11,13 +12,13 @@ use std::{
     task::Poll,
 };
 
+use axum::body::Body;
 use glimpse_cache::Mappings;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, sync::Notify};
-use tower::Service as _;
 
-use super::{Client, Counters, Settings, socket::Counted};
+use super::{Client, Counters, Service, Settings, socket::Counted};
 
 /// Bytes that a connection reads at once at most. It keeps a buffer of that size once its client has
 /// sent so much at once, and nothing counts it but `limits.connections`; of a larger one (hyper's is
@@ -33,9 +34,9 @@ pub(super) struct Failed {
 }
 
 /// What all connections of a listener share.
-pub(super) struct Serving {
+pub(super) struct Serving<S> {
     http: http1::Builder,
-    service: axum::Router,
+    service: S,
     counters: Counters,
     mappings: Mappings,
     draining: AtomicBool,
@@ -43,10 +44,10 @@ pub(super) struct Serving {
     cut: Arc<AtomicBool>,
 }
 
-impl Serving {
+impl<S: Service> Serving<S> {
     pub(super) fn new(
         settings: &Settings,
-        service: axum::Router,
+        service: S,
         counters: Counters,
         mappings: Mappings,
     ) -> Self {
@@ -87,9 +88,10 @@ impl Serving {
     ) -> Result<(), Failed> {
         let client = Client::new(peer, Arc::clone(&self.cut));
         let address = client.address();
-        let service = service_fn(|mut request: http::Request<Incoming>| {
+        let service = service_fn(async |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(client.clone());
-            self.service.clone().call(request)
+            let response = self.service.answer(request.map(Body::new)).await;
+            Ok::<_, Infallible>(response)
         });
         let socket = TokioIo::new(Counted::new(
             stream,

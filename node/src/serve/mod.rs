@@ -12,6 +12,7 @@ pub mod open_files;
 mod peers;
 mod refuse;
 mod send;
+mod service;
 mod socket;
 mod sparse;
 #[cfg(test)]
@@ -35,11 +36,11 @@ use tokio_util::sync::CancellationToken;
 pub use client::Client;
 #[cfg(test)]
 pub(crate) use client::client;
+pub use service::Service;
 
 use sparse::Sparse;
 
 use crate::{
-    app::App,
     config::{AdminConfig, Limits},
     metrics::Metrics,
 };
@@ -177,7 +178,7 @@ impl Server {
     /// running requests end for the drain timeout.
     pub async fn run(
         self,
-        service: axum::Router,
+        service: impl Service,
         mappings: Mappings,
         stop: CancellationToken,
     ) -> Drained {
@@ -306,9 +307,4 @@ fn note_end(
 fn set_options(stream: &TcpStream, slow_client_timeout: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     socket2::SockRef::from(stream).set_tcp_user_timeout(Some(slow_client_timeout))
-}
-
-/// The API's service: what `Server::run` gets.
-pub fn api_service(app: Arc<App>) -> axum::Router {
-    crate::api::router(app)
 }

@@ -9,9 +9,9 @@ use futures_util::stream::BoxStream;
 use glimpse_store::{Capabilities, Listed, Result, Stat, Store, Write};
 use http::{Request, header};
 use serde_json::Value;
-use tower::Service as _;
 
 use super::rig::{Rig, bytes, refused};
+use crate::{api::ImageApi, serve::Service as _};
 
 /// Reads of another.
 struct ReadOnly(Arc<dyn Store>);
@@ -61,8 +61,8 @@ async fn it_is_shown_as_read_only_and_an_upload_to_it_is_410() {
             .header("x-roles", "service")
             .body(Body::empty())
             .unwrap();
-        let mut router = crate::api::router(Arc::clone(&rig.app));
-        let answer = router.call(request).await.unwrap();
+        let api = ImageApi::new(Arc::clone(&rig.app));
+        let answer = api.answer(request).await;
         assert_eq!(answer.status(), 200, "{path}");
         let shown: Value = serde_json::from_slice(&bytes(answer).await).unwrap();
         assert_eq!(shown["stores"][0]["read-only"], "true", "{path}");

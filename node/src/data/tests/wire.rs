@@ -6,11 +6,16 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use glimpse_registry::{image::ImageId, status::Status};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::rig::{MIB, Rig, random};
-use crate::config::AuthMode;
+use crate::{
+    api::ImageApi,
+    config::AuthMode,
+    serve::{Counters, Server, Settings},
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -19,11 +24,14 @@ fn open_to_all() -> Rig {
     Rig::with(|config| config.auth.mode = AuthMode::None)
 }
 
-async fn serve(rig: &Rig) -> SocketAddr {
-    let routes = crate::api::router(Arc::clone(&rig.app));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, routes).await });
+fn serve(rig: &Rig) -> SocketAddr {
+    let settings = Settings::api(&rig.app.config.limits);
+    let any = "127.0.0.1:0".parse().unwrap();
+    let server = Server::bind(any, settings, Counters::default()).unwrap();
+    let address = server.address();
+    let api = ImageApi::new(Arc::clone(&rig.app));
+    let mappings = rig.app.cache.mappings().clone();
+    tokio::spawn(server.run(api, mappings, CancellationToken::new()));
     address
 }
 
@@ -56,7 +64,7 @@ fn starts(answer: &[u8], with: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_sends_all_before_it_reads_gets_to_see_the_refusal() {
     let rig = open_to_all();
-    let address = serve(&rig).await;
+    let address = serve(&rig);
     let id = rig.image().await;
     rig.put(id, "data").await.unwrap();
     let body = random(1, 6 * MIB);
@@ -76,7 +84,7 @@ async fn a_client_that_sends_all_before_it_reads_gets_to_see_the_refusal() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_waits_for_continue_is_refused_without_one() {
     let rig = open_to_all();
-    let address = serve(&rig).await;
+    let address = serve(&rig);
     let unknown = ImageId([3; 16]);
     let more = "Content-Length: 1000\r\nExpect: 100-continue\r\n";
     let mut stream = connect(address, &head(unknown, more)).await;
@@ -98,7 +106,7 @@ async fn a_client_that_waits_for_continue_is_refused_without_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_cut_within_a_body_leaves_nothing() {
     let rig = open_to_all();
-    let address = serve(&rig).await;
+    let address = serve(&rig);
     let id = rig.image().await;
     let data = random(2, 2 * MIB);
     for (more, prefix) in [
@@ -129,7 +137,7 @@ async fn a_connection_cut_within_a_body_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_image_ends_its_upload_while_the_client_is_silent() {
     let rig = open_to_all();
-    let address = serve(&rig).await;
+    let address = serve(&rig);
     let id = rig.image().await;
     let mut upload = connect(
         address,
@@ -159,7 +167,7 @@ async fn a_deleted_image_ends_its_upload_while_the_client_is_silent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_that_cannot_go_on_is_a_broken_transfer() {
     let rig = open_to_all();
-    let address = serve(&rig).await;
+    let address = serve(&rig);
     let id = rig.image().await;
     let data = random(4, 6 * MIB);
     rig.put(id, data.clone()).await.unwrap();
@@ -189,7 +197,7 @@ async fn a_download_that_cannot_go_on_is_a_broken_transfer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn head_has_the_length_and_no_body() {
     let rig = open_to_all();
-    let address = serve(&rig).await;
+    let address = serve(&rig);
     let id = rig.image().await;
     rig.put(id, random(4, 12_345)).await.unwrap();
     let request =
