@@ -107,6 +107,12 @@ impl Source for Nothing {
     }
 }
 
+/// Beside the program: the temporary directory may be memory itself.
+pub(crate) fn dir_on_disk() -> tempfile::TempDir {
+    let program = std::env::current_exe().unwrap();
+    tempfile::tempdir_in(program.parent().unwrap()).unwrap()
+}
+
 fn config(dir: &Path, slots: u64) -> Config {
     Config {
         dir: dir.join("pool"),

@@ -40,9 +40,20 @@ impl Default for Setup {
 impl Setup {
     /// A node as by default, but with its data in a folder of its own and a small pool.
     pub fn new() -> Self {
+        Self::below_folder(&std::env::temp_dir())
+    }
+
+    /// The same beside the tests' program: the temporary directory may be memory, from where the pool
+    /// sends nothing.
+    pub fn on_disk() -> Self {
+        let program = std::env::current_exe().expect("a program");
+        Self::below_folder(program.parent().expect("its folder"))
+    }
+
+    fn below_folder(folder: &Path) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("glimpse-test-")
-            .tempdir()
+            .tempdir_in(folder)
             .expect("a folder");
         let mut store = Table::new();
         store.insert("name".into(), "local".into());

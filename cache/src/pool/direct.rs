@@ -3,10 +3,11 @@
 //!
 //! What sendfile(2) hands to a socket is no copy but the pages of the file themselves, and the peer
 //! may take them much later. A write through the page cache would change those very pages. So a slot
-//! first lets go of its pages; those that do not go are in use. Then it is written directly, which
-//! goes to the disk and takes the pages out of the page cache, whoever still has them: to those they
-//! stay as they were, and the next reader gets new ones. Not every file system that lets a file be
-//! opened for direct writes keeps to that, so that a pool tries it once at its start.
+//! first lets go of its pages; those that do not go are in use, or not on the disk yet, which cannot
+//! be told apart. Then it is written directly, which goes to the disk and takes the pages out of the
+//! page cache, whoever still has them: to those they stay as they were, and the next reader gets new
+//! ones. Not every file system that lets a file be opened for direct writes keeps to that (some write
+//! through the page cache after all), so a pool tries it once at its start.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,7 +18,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use rustix::{fs::OFlags, io::Errno};
+use rustix::{
+    fs::OFlags,
+    io::Errno,
+    pipe::{SpliceFlags, splice},
+};
 
 /// Addresses, lengths and offsets of direct writes are multiples of this.
 const ALIGNMENT: usize = 4096;
@@ -74,14 +79,23 @@ pub(super) fn keeps_what_is_sent(path: &Path) -> io::Result<bool> {
     write(&direct, slice::from_ref(&old), 0)?;
     let (mut receiver, sender) = io::pipe()?;
     let mut offset = 0;
-    let sent = rustix::fs::sendfile(&sender, &cached, Some(&mut offset), TRIED)?;
+    // splice(2), since sendfile(2) copied into pipes before Linux 5.12.
+    let sent = splice(
+        &cached,
+        Some(&mut offset),
+        &sender,
+        None,
+        TRIED,
+        SpliceFlags::empty(),
+    )?;
     drop(sender);
     write(&direct, slice::from_ref(&new), 0)?;
     let mut received = Vec::with_capacity(TRIED);
     receiver.read_to_end(&mut received)?;
     let mut read = vec![0; TRIED];
     cached.read_exact_at(&mut read, 0)?;
-    Ok(sent == TRIED && received == old && read == new)
+    // A user with many pipes gets small ones.
+    Ok(sent > 0 && received == old[..sent] && read == new)
 }
 
 #[cfg(test)]
@@ -90,8 +104,7 @@ mod tests {
 
     #[test]
     fn pieces_of_any_length_and_alignment_are_written_whole() {
-        let program = std::env::current_exe().unwrap();
-        let dir = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+        let dir = crate::tests::dir_on_disk();
         let path = dir.path().join("file");
         let cached = File::create_new(&path).unwrap();
         cached.set_len(1 << 20).unwrap();

@@ -66,7 +66,7 @@ impl Layout {
         let slots = u32::try_from(size / u64::from(CHUNK_SIZE)).unwrap_or(u32::MAX);
         let shared = Shared {
             _lock: Arc::new(lock),
-            direct: sendfile && can_send_from(&dir),
+            direct: sendfile && can_send_from(&dir.join("segments")),
             mappings: Mappings::default(),
         };
         Ok(Self {
@@ -209,7 +209,7 @@ fn found_format(dir: &Path) -> io::Result<Found> {
     for entry in entries {
         let entry = entry?;
         let ours = match entry.file_name().to_str() {
-            Some("LOCK" | "FORMAT.tmp" | PROBE | "lost+found") => true,
+            Some("LOCK" | "FORMAT.tmp" | "lost+found") => true,
             Some("FORMAT" | "index.redb") => damaged,
             Some("segments") => only_segments(&entry.path(), damaged)?,
             Some(name) if damaged => name.starts_with(SET_ASIDE),
@@ -232,7 +232,8 @@ fn only_segments(dir: &Path, any: bool) -> io::Result<bool> {
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
         let name = name.as_encoded_bytes();
-        if !(any && name.len() == 8 && name.iter().all(u8::is_ascii_digit)) {
+        let segment = name.len() == 8 && name.iter().all(u8::is_ascii_digit);
+        if !(any && segment || name == PROBE.as_bytes()) {
             return Ok(false);
         }
     }
@@ -263,13 +264,13 @@ fn remove_set_aside(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether segments can be written directly, so that their bytes can be sent from the files.
-fn can_send_from(dir: &Path) -> bool {
-    match direct::keeps_what_is_sent(&dir.join(PROBE)) {
+/// Whether the files of this directory can be written directly, and so be sent from.
+fn can_send_from(segments: &Path) -> bool {
+    match direct::keeps_what_is_sent(&segments.join(PROBE)) {
         Ok(true) => true,
         Ok(false) => {
             tracing::info!(
-                pool = %dir.display(),
+                segments = %segments.display(),
                 "cached bytes are copied into the sockets: what is sent from a file of this file \
                  system changes when the file is written"
             );
@@ -277,7 +278,7 @@ fn can_send_from(dir: &Path) -> bool {
         }
         Err(error) => {
             tracing::info!(
-                pool = %dir.display(),
+                segments = %segments.display(),
                 %error,
                 "cached bytes are copied into the sockets: direct writes could not be tried"
             );

@@ -28,7 +28,7 @@ use rustix::{
 };
 
 use super::{direct, mappings::Mappings};
-use crate::chunk::CHUNK_SIZE;
+use crate::{chunk::CHUNK_SIZE, errors::passes};
 
 /// Bytes of one slot.
 const SLOT: usize = CHUNK_SIZE as usize;
@@ -103,7 +103,16 @@ pub(super) fn open_segment(
         let map = MmapOptions::new()
             .len(slots as usize * SLOT)
             .map_raw_read_only(&file)?;
-        let direct = shared.direct.then(|| direct::open(path)).transpose()?;
+        let direct = match shared.direct.then(|| direct::open(path)) {
+            None => None,
+            Some(Ok(file)) => Some(file),
+            Some(Err(error)) if passes(&error) => return Err(error),
+            Some(Err(error)) => {
+                let segment = path.display();
+                tracing::warn!(%segment, %error, "cached bytes are copied into the sockets: no direct writes");
+                None
+            }
+        };
         let segment = Arc::new(Segment {
             map,
             file: Arc::new(file),
@@ -206,8 +215,8 @@ impl Place {
         (result == 0).then(|| pages.iter().filter(|page| **page & 1 == 1).count())
     }
 
-    /// Takes the slot's pages out of the page cache but for those that the kernel still needs, such
-    /// as those on their way to a client. Whether it needs none.
+    /// Takes the slot's pages out of the page cache but for those that the kernel still needs: on
+    /// their way to a client, or to the disk. Whether it needs none.
     fn drop_pages(&self) -> bool {
         // SAFETY: the range lies in one live mapping, at a multiple of the page size. Of a shared
         // mapping of a file only the page tables change: who reads next finds the same bytes.

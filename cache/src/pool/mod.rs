@@ -61,6 +61,7 @@ pub(crate) struct Pool {
     state: RwLock<State>,
     evictions: AtomicU64,
     refused_growth: AtomicU64,
+    direct_fills: AtomicU64,
     checks: Checks,
 }
 
@@ -166,6 +167,7 @@ impl Pool {
             state: RwLock::new(state),
             evictions: AtomicU64::new(0),
             refused_growth: AtomicU64::new(0),
+            direct_fills: AtomicU64::new(0),
             checks,
         })
     }
@@ -202,7 +204,7 @@ impl Pool {
         };
         let len = pieces.iter().map(Bytes::len).sum::<usize>();
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        if let Err(error) = write(&mut place, name, pieces, len) {
+        if let Err(error) = self.write(&mut place, name, pieces, len) {
             self.free.lock().push_front(place);
             return Err(error);
         }
@@ -221,6 +223,28 @@ impl Pool {
         slot.mark_verified(self.checks.now());
         self.index.touch(number);
         Ok(Some(slot))
+    }
+
+    /// Writes a chunk and brings it into memory.
+    fn write(
+        &self,
+        place: &mut Place,
+        name: ChunkName,
+        pieces: &[Bytes],
+        len: u32,
+    ) -> io::Result<()> {
+        let written = place.write(pieces)?;
+        place.populate(len)?;
+        if written == Written::ToMemory {
+            return Ok(());
+        }
+        self.direct_fills.fetch_add(1, Ordering::Relaxed);
+        // What comes from the disk was not verified yet.
+        if ChunkName::of([place.bytes(len)]) != name {
+            let error = "what was written is not what is read";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+        Ok(())
     }
 
     /// The chunk as a slice of the mapping that pins the slot. `None`: it must be verified first.
@@ -277,6 +301,11 @@ impl Pool {
     /// Slots reused so far.
     pub(crate) fn evictions(&self) -> u64 {
         self.evictions.load(Ordering::Relaxed)
+    }
+
+    /// Slots filled past the page cache so far.
+    pub(crate) fn direct_fills(&self) -> u64 {
+        self.direct_fills.load(Ordering::Relaxed)
     }
 
     /// How often the pool could not grow so far.
@@ -390,18 +419,6 @@ impl Pool {
             drop(slot);
         }
     }
-}
-
-/// Writes a chunk and brings it into memory.
-fn write(place: &mut Place, name: ChunkName, pieces: &[Bytes], len: u32) -> io::Result<()> {
-    let written = place.write(pieces)?;
-    place.populate(len)?;
-    // What comes from the disk was not verified yet.
-    if written == Written::ToDisk && ChunkName::of([place.bytes(len)]) != name {
-        let error = "what was written is not what is read";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-    }
-    Ok(())
 }
 
 /// A segment that was there.

@@ -10,9 +10,10 @@
 //! The last is looked up with mincore(2), at most once per slot within the residency interval,
 //! because the call costs more than all the rest of a hit. The limits: pages that leave memory and
 //! come back within one residency interval, and those of bytes that are already on their way to a
-//! slow client, are read again unseen, until the audit interval is over. A disk that fails at such
-//! a moment is a SIGBUS, which ends the process; only locked pages would prevent it. Everything
-//! else that faults pages in, [`Slot::populate`], gets an error instead.
+//! slow client, are read again unseen, until the audit interval is over. A disk that fails while
+//! the kernel takes them for a socket is an error of that write, which ends the connection. Where
+//! this program itself reads the mapping it would be a SIGBUS, which ends the process; so
+//! [`Slot::populate`] brings all pages in first, and gets an error instead.
 
 use std::{
     collections::VecDeque,

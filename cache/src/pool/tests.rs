@@ -196,9 +196,7 @@ fn a_removed_chunk_stays_with_its_readers_and_then_frees_its_slot() {
 
 #[test]
 fn pages_that_left_memory_are_verified_before_they_are_served_again() {
-    // Not in the temporary directory, which may be memory itself.
-    let program = std::env::current_exe().unwrap();
-    let dir = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+    let dir = crate::tests::dir_on_disk();
     let pool = open(dir.path(), 4 << 20);
     let data = Bytes::from(vec![7; 1 << 20]);
     let name = ChunkName::of([&data]);
@@ -302,14 +300,11 @@ fn what_lies_behind_a_segment_that_is_not_whole_is_found_after_a_start() {
 }
 
 #[test]
-fn a_slot_is_filled_past_the_page_cache_only_while_the_kernel_sends_from_it() {
-    // Not in the temporary directory, which may be memory itself.
-    let program = std::env::current_exe().unwrap();
-    let dir = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+fn a_slot_whose_pages_cannot_leave_memory_is_filled_past_the_page_cache() {
+    let dir = crate::tests::dir_on_disk();
     let layout = Layout::open(dir.path().to_owned(), 4 << 20, 0, true).unwrap();
     let mut places = open_segment_of(&layout, 0, true, 4).unwrap();
     let mut place = places.swap_remove(1);
-    // Dirty pages cannot leave memory.
     let durable = || {
         let segment = fs::File::open(layout.segment(0)).unwrap();
         segment.sync_all().unwrap();
@@ -319,20 +314,29 @@ fn a_slot_is_filled_past_the_page_cache_only_while_the_kernel_sends_from_it() {
         let written = place.write(&[data(byte)]).unwrap();
         place.populate(100_000).unwrap();
         assert!(place.bytes(100_000) == data(byte));
-        durable();
         let file = layout.shared().mappings.file_of(place.bytes(100_000));
-        (written, file.unwrap())
+        (
+            written,
+            file.expect("the file system of target/ is fit for sendfile"),
+        )
     };
     assert_eq!(write(1).0, Written::ToMemory);
+    // What is not on the disk yet.
+    assert_eq!(write(9).0, Written::ToDisk);
+    durable();
     let (written, (file, mut offset)) = write(2);
+    durable();
     assert_eq!((written, offset), (Written::ToMemory, 1 << 20));
     let (mut receiver, sender) = io::pipe().unwrap();
-    let sent = rustix::fs::sendfile(&sender, &*file, Some(&mut offset), 50_000).unwrap();
+    let flags = rustix::pipe::SpliceFlags::empty();
+    let sent = rustix::pipe::splice(&*file, Some(&mut offset), &sender, None, 50_000, flags);
+    let sent = sent.unwrap();
     drop(sender);
     assert_eq!(write(3).0, Written::ToDisk);
     let mut received = Vec::new();
     io::Read::read_to_end(&mut receiver, &mut received).unwrap();
     assert!(sent > 0 && received == data(2)[..sent]);
+    durable();
     assert_eq!(write(4).0, Written::ToMemory);
     drop((file, place, places));
     assert!(layout.shared().mappings.is_empty());
@@ -340,7 +344,7 @@ fn a_slot_is_filled_past_the_page_cache_only_while_the_kernel_sends_from_it() {
 
 #[test]
 fn without_sendfile_nothing_may_be_sent_from_the_files() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::tests::dir_on_disk();
     let layout = Layout::open(dir.path().to_owned(), 4 << 20, 0, false).unwrap();
     let mut places = open_segment_of(&layout, 0, true, 4).unwrap();
     for byte in [1, 2] {

@@ -237,8 +237,8 @@ async fn answer(
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let out = response.headers_mut();
-    // With the request's id, and so that none is moved.
-    out.reserve(8);
+    // Those below, and the request's id that `layers` adds: past its room the map is made anew.
+    out.reserve(7);
     out.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/octet-stream"),

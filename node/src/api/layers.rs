@@ -23,14 +23,14 @@ use crate::{
     app::App,
     data::download::ChunkUse,
     metrics::Metrics,
-    serve::Client,
+    serve::{Client, Service},
     telemetry::{self, AccessLog},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 
-/// What answers requests.
-pub(super) struct Api {
+/// The whole Image API of a node.
+pub struct Api {
     /// The node.
     pub(super) app: Arc<App>,
     /// The schema documents.
@@ -44,7 +44,8 @@ pub(super) struct Api {
 }
 
 impl Api {
-    pub(super) fn new(app: Arc<App>) -> Self {
+    /// Of this node.
+    pub fn new(app: Arc<App>) -> Self {
         let schemas = Schemas::new(&app.config.image_format);
         let turns = Turns::new();
         let pages = app.config.limits.concurrent_pages;
@@ -134,8 +135,14 @@ fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
     (!value.is_empty()).then_some(value)
 }
 
+impl Service for Api {
+    async fn answer(&self, request: Request<Body>) -> Response {
+        serve(self, request).await
+    }
+}
+
 /// Answers one request.
-pub(super) async fn serve(api: &Api, request: Request<Body>) -> Response {
+async fn serve(api: &Api, request: Request<Body>) -> Response {
     let method = request.method().clone();
     let accept = request.headers().get(header::ACCEPT).cloned();
     let limit = api.app.config.limits.max_request_id_length;

@@ -35,7 +35,7 @@ mod tasks;
 pub(crate) mod timestamp;
 mod versions;
 
-pub use router::ImageApi;
+pub use layers::Api as ImageApi;
 
 #[cfg(test)]
 mod tests;

@@ -12,30 +12,11 @@ use http::{Method, Request, StatusCode};
 
 use crate::{
     api::{
-        actions, body, cache, error::ApiError, image_data, images, import, info, layers,
-        layers::Api, locations, members, metadefs, tags, tasks,
+        actions, body, cache, error::ApiError, image_data, images, import, info, layers::Api,
+        locations, members, metadefs, tags, tasks,
     },
-    app::App,
     auth::Context,
-    serve::Service,
 };
-
-/// The whole Image API of a node.
-#[derive(Clone)]
-pub struct ImageApi(Arc<Api>);
-
-impl ImageApi {
-    /// Of this node.
-    pub fn new(app: Arc<App>) -> Self {
-        Self(Arc::new(Api::new(app)))
-    }
-}
-
-impl Service for ImageApi {
-    async fn answer(&self, request: Request<Body>) -> Response {
-        layers::serve(&self.0, request).await
-    }
-}
 
 /// A resource below `/v2/`, with the parameters of its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

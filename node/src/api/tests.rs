@@ -8,10 +8,11 @@ use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
-use super::layers::{self, Api};
+use super::layers::Api;
 use crate::{
     config::Config,
     data::tests::rig::{Rig, attributes},
+    serve::Service as _,
 };
 
 const V21: &str = "application/openstack-images-v2.1-json-patch";
@@ -41,7 +42,7 @@ impl Node {
             .header(header::CONTENT_LENGTH, body.len())
             .body(Body::from(body.to_owned()))
             .unwrap();
-        layers::serve(&self.api, request).await
+        self.api.answer(request).await
     }
 
     async fn get(&self, path: &str) -> Response {
@@ -178,7 +179,7 @@ async fn nothing_that_a_caller_calls_this_host_comes_back_but_the_name_of_a_host
             .header(header::HOST, host)
             .body(Body::empty())
             .unwrap();
-        let (head, body) = layers::serve(&node.api, request).await.into_parts();
+        let (head, body) = node.api.answer(request).await.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
         (head.status, head.headers, String::from_utf8(body).unwrap())
     };

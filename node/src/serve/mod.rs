@@ -174,8 +174,8 @@ impl Server {
         self.address
     }
 
-    /// Serves until `stop`, with bodies that may lie in `mappings`; then closes the listener and idle connections at once, and lets
-    /// running requests end for the drain timeout.
+    /// Serves until `stop`; then closes the listener and idle connections at once, and lets running
+    /// requests end for the drain timeout. Of bodies, what lies in `mappings` is sent from its files.
     pub async fn run(
         self,
         service: impl Service,

@@ -70,6 +70,9 @@ mod tests {
     fn connections_uploads_and_the_rest_fit_the_bound_of_open_files() {
         let mut config = Config::default();
         config.cache.size = 50 << 30;
+        config.cache.sendfile = false;
+        assert_eq!(segments(&config), 200);
+        config.cache.sendfile = true;
         assert_eq!(segments(&config), 400);
         let others = OTHERS + config.admin.connections + config.cache.max_fills + 400 + 10;
         for files in [others + 20, 1024, 4096, 1 << 20] {

@@ -1,5 +1,5 @@
-//! One vectored write, of which whatever is mapped from a file is sent from the file: the kernel
-//! takes the file's pages as they are, where a write would copy them.
+//! One vectored write, of which long pieces that are mapped from a file are sent from the file: the
+//! kernel takes the file's pages as they are, where a write would copy them.
 
 use std::{
     fs::File,
@@ -17,7 +17,8 @@ use rustix::{
 /// Mapped pieces that are shorter are copied: that costs less than a call of their own.
 const LEAST_BYTES: usize = 32 << 10;
 
-/// Whether there is anything for [`send`] to send from a file.
+/// Whether there is anything for [`send`] to send from a file. It looks again: that costs less than a
+/// list of what was found.
 pub(super) fn has_files(mappings: &Mappings, slices: &[IoSlice<'_>]) -> bool {
     slices.iter().any(|slice| find(mappings, slice).is_some())
 }
@@ -44,7 +45,7 @@ pub(super) fn send(
                 let result = rustix::fs::sendfile(&socket, &*file, Some(&mut offset), wanted);
                 let result = match result {
                     // The file ends before its mapping does: somebody cut it.
-                    Ok(0) if wanted > 0 => Err(ErrorKind::UnexpectedEof.into()),
+                    Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
                     other => other.map_err(io::Error::from),
                 };
                 (wanted, result)

@@ -435,7 +435,10 @@ async fn mapped_bytes_and_others_reach_a_slow_client_in_their_order() {
         .await
         .unwrap()
         .bytes;
-    assert!(cache.mappings().file_of(&chunk).is_some());
+    assert!(
+        cache.mappings().file_of(&chunk).is_some(),
+        "the file system of target/ is not fit for sendfile"
+    );
     assert!(cache.mappings().file_of(&data).is_none());
     // Short and long ones, aligned and not, in turn and in a row.
     let cuts = [

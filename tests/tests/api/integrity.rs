@@ -332,7 +332,7 @@ async fn a_manifest_is_not_made_of_data_that_is_not_the_images() {
 async fn bytes_on_their_way_to_a_client_stay_as_they_are_while_their_slots_are_filled_anew() {
     const RANGE: usize = 64 << 10;
     // Four slots, which the second image takes several times over.
-    let node = Setup::new().set("cache.size", "4MiB").start().await;
+    let node = Setup::on_disk().set("cache.size", "4MiB").start().await;
     let client = node.client();
     let data = random_bytes(4 * MIB, 1);
     let id = client.active(json!({}), data.clone()).await;
@@ -360,6 +360,7 @@ async fn bytes_on_their_way_to_a_client_stay_as_they_are_while_their_slots_are_f
     let evicted = node.metric("cache_evictions_total").await;
     assert!(client.download(&other).await.expect(200).body == others);
     assert!(node.metric("cache_evictions_total").await >= evicted + 12.0);
+    assert!(node.metric("cache_direct_fills_total").await >= 4.0);
     for (from, mut connection) in standing {
         let head = connection.head().await.expect("an answer");
         assert!(head.starts_with("HTTP/1.1 206"), "{head}");

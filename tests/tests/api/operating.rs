@@ -523,3 +523,27 @@ async fn a_folder_of_someone_else_is_not_taken_as_data_directory() {
         .collect();
     assert_eq!(left, ["thesis.txt"]);
 }
+
+#[tokio::test]
+async fn cached_bytes_are_sent_from_the_files_by_the_kernel_unless_that_is_switched_off() {
+    for sendfile in [true, false] {
+        let node = Setup::on_disk()
+            .set("cache.sendfile", sendfile)
+            .start()
+            .await;
+        let client = node.client();
+        let data = random_bytes(4 * MIB, 3);
+        let id = client.active(json!({}), data.clone()).await;
+        assert!(client.download(&id).await.expect(200).body == data);
+        // What the process read: sendfile(2) from files counts, mapped bytes and sockets do not.
+        let read = || {
+            let io = std::fs::read_to_string(format!("/proc/{}/io", node.pid())).unwrap();
+            let count = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+            count.unwrap().parse::<u64>().unwrap()
+        };
+        let before = read();
+        assert!(client.download(&id).await.expect(200).body == data);
+        let read = read() - before;
+        assert_eq!(read >= data.len() as u64, sendfile, "{read} bytes read");
+    }
+}
