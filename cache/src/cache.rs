@@ -146,8 +146,8 @@ pub struct Stats {
     pub evictions: u64,
     /// Times that the pool could not grow: no room on the disk but what has to stay free.
     pub refused_growth: u64,
-    /// Slots filled past the page cache, since pages of what they held could not leave memory.
-    pub direct_fills: u64,
+    /// Slots passed over for a fill because the kernel still sent what they held.
+    pub busy_slots: u64,
     /// Slots in use.
     pub used_slots: u64,
     /// Slots in all.
@@ -305,7 +305,7 @@ impl Cache {
             refused_unpooled: read(&self.counters.refused_unpooled),
             evictions: self.pool.evictions(),
             refused_growth: self.pool.refused_growth(),
-            direct_fills: self.pool.direct_fills(),
+            busy_slots: self.pool.busy_slots(),
             used_slots,
             slots,
         }

@@ -262,8 +262,8 @@ metrics! {
         "Chunks for which there was neither a slot nor room in cache.unpooled_memory";
     cache_refused_growth: Counter = "cache_refused_growth_total",
         "Times that the cache could not grow because the disk has no room that need not stay free";
-    cache_direct_fills: Counter = "cache_direct_fills_total",
-        "Slots filled past the page cache, because what they held was on its way to a client or to the disk";
+    cache_busy_slots: Counter = "cache_busy_slots_total",
+        "Slots passed over for a fill because what they held was still on its way to a client";
     cache_evictions: Counter = "cache_evictions_total",
         "Slots that were reused";
     cache_used_slots: Gauge = "cache_used_slots",
@@ -355,7 +355,7 @@ impl Metrics {
             (&self.cache_unpooled, cache.unpooled),
             (&self.cache_refused_unpooled, cache.refused_unpooled),
             (&self.cache_refused_growth, cache.refused_growth),
-            (&self.cache_direct_fills, cache.direct_fills),
+            (&self.cache_busy_slots, cache.busy_slots),
             (&self.cache_evictions, cache.evictions),
             (&self.upload_finished, data.uploads_finished.get()),
             (&self.upload_failed, data.uploads_failed.get()),

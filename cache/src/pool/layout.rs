@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{direct, map::Shared, mappings::Mappings};
+use super::{
+    map::{Shared, lets_go},
+    mappings::Mappings,
+};
 use crate::{chunk::CHUNK_SIZE, errors::Error};
 
 /// The format of the pool that this program writes, and the only one it reads.
@@ -21,7 +24,7 @@ const SET_ASIDE: &str = "lost-";
 const PROBE: &str = "probe";
 /// Slots of a segment file: 256 MiB are reserved at a time.
 pub(super) const SEGMENT_SLOTS: u32 = 256;
-/// Bytes of a segment file but for the last; each is an open file, or two.
+/// Bytes of a segment file but for the last; each is an open file.
 pub const SEGMENT_SIZE: u64 = SEGMENT_SLOTS as u64 * CHUNK_SIZE as u64;
 /// Slots of the smallest pool: with fewer, two readers could stop each other.
 const MIN_SLOTS: u32 = 4;
@@ -64,9 +67,10 @@ impl Layout {
             tracing::warn!(%error, "segments that were set aside cannot be removed");
         }
         let slots = u32::try_from(size / u64::from(CHUNK_SIZE)).unwrap_or(u32::MAX);
+        let lock = Arc::new(lock);
         let shared = Shared {
-            _lock: Arc::new(lock),
-            direct: sendfile && can_send_from(&dir.join("segments")),
+            sendfile: sendfile && can_send_from(&dir.join("segments"), &lock),
+            _lock: lock,
             mappings: Mappings::default(),
         };
         Ok(Self {
@@ -264,27 +268,19 @@ fn remove_set_aside(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the files of this directory can be written directly, and so be sent from.
-fn can_send_from(segments: &Path) -> bool {
-    match direct::keeps_what_is_sent(&segments.join(PROBE)) {
-        Ok(true) => true,
-        Ok(false) => {
-            tracing::info!(
-                segments = %segments.display(),
-                "cached bytes are copied into the sockets: what is sent from a file of this file \
-                 system changes when the file is written"
-            );
-            false
-        }
-        Err(error) => {
-            tracing::info!(
-                segments = %segments.display(),
-                %error,
-                "cached bytes are copied into the sockets: direct writes could not be tried"
-            );
-            false
-        }
+/// Whether the files of this directory can be sent from.
+fn can_send_from(segments: &Path, lock: &Arc<File>) -> bool {
+    let found = lets_go(&segments.join(PROBE), lock);
+    if !matches!(found, Ok(true)) {
+        let cause = found.as_ref().err().map(tracing::field::display);
+        tracing::warn!(
+            segments = %segments.display(),
+            cause,
+            "cached bytes are copied into the sockets, not sent from their files \
+             (cache.sendfile): this file system does not let go of pages"
+        );
     }
+    matches!(found, Ok(true))
 }
 
 fn lock(path: &Path) -> Result<File, Error> {

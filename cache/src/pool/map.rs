@@ -13,7 +13,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     num::NonZeroU64,
-    os::unix::fs::FileExt,
+    os::{fd::AsRawFd, unix::fs::FileExt},
     path::Path,
     ptr, slice,
     sync::Arc,
@@ -27,8 +27,8 @@ use rustix::{
     param::page_size,
 };
 
-use super::{direct, mappings::Mappings};
-use crate::{chunk::CHUNK_SIZE, errors::passes};
+use super::mappings::Mappings;
+use crate::chunk::CHUNK_SIZE;
 
 /// Bytes of one slot.
 const SLOT: usize = CHUNK_SIZE as usize;
@@ -41,9 +41,6 @@ const SMALLEST_PAGE: usize = 4 << 10;
 struct Segment {
     map: MmapRaw,
     file: Arc<File>,
-    /// The same file for direct writes (`direct` tells what for). With it the bytes may be sent from
-    /// the file, without it they may not.
-    direct: Option<File>,
     shared: Shared,
 }
 
@@ -52,19 +49,10 @@ struct Segment {
 pub(super) struct Shared {
     /// Keeps other processes of this program away.
     pub(super) _lock: Arc<File>,
-    /// The segments can be written directly.
-    pub(super) direct: bool,
-    /// Those of the segments that are.
+    /// Their bytes may be sent from the files.
+    pub(super) sendfile: bool,
+    /// Those of the segments, if they may.
     pub(super) mappings: Mappings,
-}
-
-/// Where bytes went that were written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Written {
-    /// The page cache: they are read as they were written.
-    ToMemory,
-    /// The disk, from where they must be read again.
-    ToDisk,
 }
 
 /// The right to one slot of a segment.
@@ -103,23 +91,12 @@ pub(super) fn open_segment(
         let map = MmapOptions::new()
             .len(slots as usize * SLOT)
             .map_raw_read_only(&file)?;
-        let direct = match shared.direct.then(|| direct::open(path)) {
-            None => None,
-            Some(Ok(file)) => Some(file),
-            Some(Err(error)) if passes(&error) => return Err(error),
-            Some(Err(error)) => {
-                let segment = path.display();
-                tracing::warn!(%segment, %error, "cached bytes are copied into the sockets: no direct writes");
-                None
-            }
-        };
         let segment = Arc::new(Segment {
             map,
             file: Arc::new(file),
-            direct,
             shared: shared.clone(),
         });
-        if segment.direct.is_some() {
+        if shared.sendfile {
             let file = Arc::clone(&segment.file);
             shared.mappings.insert(segment.memory(), file);
         }
@@ -137,10 +114,57 @@ pub(super) fn open_segment(
     })
 }
 
+/// Whether slots of files in this directory can be let go of, tried with the file `path`, which is
+/// made and removed. Not where memory is all there is, for one.
+pub(super) fn lets_go(path: &Path, lock: &Arc<File>) -> io::Result<bool> {
+    let shared = Shared {
+        _lock: Arc::clone(lock),
+        sendfile: true,
+        mappings: Mappings::default(),
+    };
+    let opened = open_segment(path, true, 0, 1, &shared);
+    fs::remove_file(path)?;
+    let Some(mut place) = opened?.pop() else {
+        return Ok(false);
+    };
+    place.write(&[Bytes::from_static(&[1; SMALLEST_PAGE])])?;
+    place.let_go()
+}
+
 impl Segment {
     /// All of the mapping.
     fn memory(&self) -> *const [u8] {
         ptr::slice_from_raw_parts(self.map.as_ptr(), self.map.len())
+    }
+}
+
+impl Segment {
+    /// Takes the pages of a range, which lies in the mapping and begins at a slot, out of memory but
+    /// for those that are in use.
+    fn drop_pages(&self, offset: usize, len: usize) -> io::Result<()> {
+        let of_kernel = |number: usize| i64::try_from(number).map_err(|_| Errno::OVERFLOW);
+        let (start, bytes) = (of_kernel(offset)?, of_kernel(len)?);
+        let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+            | libc::SYNC_FILE_RANGE_WRITE
+            | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        // Pages that are not on the disk yet would stay.
+        // SAFETY: a system call on a descriptor that is open, with no memory of ours.
+        let synced = unsafe { libc::sync_file_range(self.file.as_raw_fd(), start, bytes, all) };
+        if synced != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the range lies in this live mapping, at a multiple of the page size. Of a shared
+        // mapping of a file only the page tables change: who reads next finds the same bytes.
+        let unmapped = unsafe {
+            let address = self.map.as_mut_ptr().add(offset);
+            libc::madvise(address.cast(), len, libc::MADV_DONTNEED)
+        };
+        if unmapped != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let (start, bytes) = (offset as u64, NonZeroU64::new(len as u64));
+        fadvise(&*self.file, start, bytes, FileAdvice::DontNeed)?;
+        Ok(())
     }
 }
 
@@ -215,23 +239,28 @@ impl Place {
         (result == 0).then(|| pages.iter().filter(|page| **page & 1 == 1).count())
     }
 
-    /// Takes the slot's pages out of the page cache but for those that the kernel still needs: on
-    /// their way to a client, or to the disk. Whether it needs none.
-    fn drop_pages(&self) -> bool {
-        // SAFETY: the range lies in one live mapping, at a multiple of the page size. Of a shared
-        // mapping of a file only the page tables change: who reads next finds the same bytes.
-        let unmapped = unsafe {
-            let address = self.segment.map.as_mut_ptr().add(self.offset());
-            libc::madvise(address.cast(), SLOT, libc::MADV_DONTNEED)
-        };
-        let len = NonZeroU64::new(SLOT as u64);
-        let dropped = fadvise(
-            &*self.segment.file,
-            self.offset() as u64,
-            len,
-            FileAdvice::DontNeed,
-        );
-        unmapped == 0 && dropped.is_ok() && self.resident_pages(SLOT) == Some(0)
+    /// Lets go of what the slot holds, so that it can be written. `false`: it cannot now, because
+    /// the kernel still sends from it.
+    ///
+    /// What sendfile(2) hands to a socket is no copy but the pages of the file themselves, and the
+    /// peer may take them much later. A write would change those very pages, were they still those of
+    /// the file. So they have to leave the page cache first, which those in use do not.
+    pub(super) fn let_go(&self) -> io::Result<bool> {
+        if !self.segment.shared.sendfile {
+            return Ok(true);
+        }
+        let slot = self.offset();
+        // The kernel drops only what lies in the range as a whole, and where others read or write the
+        // file it may have folios as large as its huge pages, which are those of two slots.
+        let pair = slot - slot % (2 * SLOT);
+        let end = self.segment.map.len().min(pair + 2 * SLOT);
+        for (offset, len) in [(slot, SLOT), (pair, end - pair)] {
+            self.segment.drop_pages(offset, len)?;
+            if self.resident_pages(SLOT) == Some(0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Makes the pages leave memory, as far as the kernel pleases.
@@ -246,23 +275,18 @@ impl Place {
         assert_eq!(advised, 0, "{}", io::Error::last_os_error());
     }
 
-    /// Writes the slot from its beginning, and says where the bytes went; what is longer than a slot
-    /// is an error. Those that the kernel still sends from here stay as they are.
-    pub(super) fn write(&mut self, pieces: &[Bytes]) -> io::Result<Written> {
-        if pieces.iter().map(Bytes::len).sum::<usize>() > SLOT {
-            return Err(Errno::FBIG.into());
-        }
-        let mut offset = self.offset() as u64;
-        if let Some(file) = &self.segment.direct
-            && !self.drop_pages()
-        {
-            direct::write(file, pieces, offset)?;
-            return Ok(Written::ToDisk);
-        }
+    /// Writes the slot, which was let go of, from its beginning; what is longer than a slot is an
+    /// error.
+    pub(super) fn write(&mut self, pieces: &[Bytes]) -> io::Result<()> {
+        let mut at = 0;
         for piece in pieces {
+            if at + piece.len() > SLOT {
+                return Err(Errno::FBIG.into());
+            }
+            let offset = (self.offset() + at) as u64;
             self.segment.file.write_all_at(piece, offset)?;
-            offset += piece.len() as u64;
+            at += piece.len();
         }
-        Ok(Written::ToMemory)
+        Ok(())
     }
 }

@@ -20,8 +20,8 @@ impl Mappings {
     /// The file that the slice is mapped from, and its offset there; `None`: other memory, or a file
     /// that must not be sent from.
     ///
-    /// What is sent from the file is what the slice holds, also when its slot is filled anew while
-    /// the kernel still has the old bytes on their way (`pool::direct` tells why).
+    /// What is sent from the file is what the slice holds: its slot is not filled anew while the
+    /// kernel still has bytes of it on their way.
     pub fn file_of(&self, slice: &[u8]) -> Option<(Arc<File>, u64)> {
         // Who has the slice keeps its mapping, which is taken out of here before its memory goes. So
         // an address found here is no other memory that came later.

@@ -7,7 +7,6 @@
 //! places than the bound allows are never made. When the bytes of a slot are good enough to serve
 //! is told in `slot`.
 
-mod direct;
 mod index;
 mod layout;
 mod map;
@@ -36,7 +35,7 @@ pub(crate) use self::slot::{Checks, Slot};
 use self::{
     index::{Held, Index},
     layout::Layout,
-    map::{Place, Written, open_segment},
+    map::{Place, open_segment},
     slot::FreeList,
 };
 pub use self::{
@@ -52,6 +51,9 @@ use crate::{
 /// After the disk refused to make room for another segment, how long it is not asked again.
 const GROW_AGAIN: Duration = Duration::from_secs(60);
 
+/// Slots that the kernel still sends from are passed over for one fill at most; then there is none.
+const MOST_BUSY: usize = 8;
+
 /// The pool of one cache.
 pub(crate) struct Pool {
     layout: Layout,
@@ -61,7 +63,7 @@ pub(crate) struct Pool {
     state: RwLock<State>,
     evictions: AtomicU64,
     refused_growth: AtomicU64,
-    direct_fills: AtomicU64,
+    busy_slots: AtomicU64,
     checks: Checks,
 }
 
@@ -167,7 +169,7 @@ impl Pool {
             state: RwLock::new(state),
             evictions: AtomicU64::new(0),
             refused_growth: AtomicU64::new(0),
-            direct_fills: AtomicU64::new(0),
+            busy_slots: AtomicU64::new(0),
             checks,
         })
     }
@@ -197,14 +199,16 @@ impl Pool {
         Some(slot)
     }
 
-    /// Puts a verified chunk into a slot. Blocks. `Ok(None)`: every slot is pinned.
+    /// Puts a verified chunk into a slot. Blocks. `Ok(None)`: every slot is pinned, or
+    /// still being sent from.
     pub(crate) fn store(&self, name: ChunkName, pieces: &[Bytes]) -> io::Result<Option<Arc<Slot>>> {
-        let Some(mut place) = self.take_place() else {
+        let Some(mut place) = self.take_free_place()? else {
             return Ok(None);
         };
         let len = pieces.iter().map(Bytes::len).sum::<usize>();
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        if let Err(error) = self.write(&mut place, name, pieces, len) {
+        let written = place.write(pieces).and_then(|()| place.populate(len));
+        if let Err(error) = written {
             self.free.lock().push_front(place);
             return Err(error);
         }
@@ -223,28 +227,6 @@ impl Pool {
         slot.mark_verified(self.checks.now());
         self.index.touch(number);
         Ok(Some(slot))
-    }
-
-    /// Writes a chunk and brings it into memory.
-    fn write(
-        &self,
-        place: &mut Place,
-        name: ChunkName,
-        pieces: &[Bytes],
-        len: u32,
-    ) -> io::Result<()> {
-        let written = place.write(pieces)?;
-        place.populate(len)?;
-        if written == Written::ToMemory {
-            return Ok(());
-        }
-        self.direct_fills.fetch_add(1, Ordering::Relaxed);
-        // What comes from the disk was not verified yet.
-        if ChunkName::of([place.bytes(len)]) != name {
-            let error = "what was written is not what is read";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-        }
-        Ok(())
     }
 
     /// The chunk as a slice of the mapping that pins the slot. `None`: it must be verified first.
@@ -303,9 +285,9 @@ impl Pool {
         self.evictions.load(Ordering::Relaxed)
     }
 
-    /// Slots filled past the page cache so far.
-    pub(crate) fn direct_fills(&self) -> u64 {
-        self.direct_fills.load(Ordering::Relaxed)
+    /// Slots passed over so far because the kernel still sent from them.
+    pub(crate) fn busy_slots(&self) -> u64 {
+        self.busy_slots.load(Ordering::Relaxed)
     }
 
     /// How often the pool could not grow so far.
@@ -339,6 +321,32 @@ impl Pool {
             Content::Said { held, .. } => Some(*held),
             Content::Slot(slot) => Some(slot.held()),
         }
+    }
+
+    /// A place that the kernel does not send from any more.
+    fn take_free_place(&self) -> io::Result<Option<Place>> {
+        let mut busy = Vec::new();
+        let found = loop {
+            let Some(place) = self.take_place() else {
+                break Ok(None);
+            };
+            match place.let_go() {
+                Ok(true) => break Ok(Some(place)),
+                Ok(false) => busy.push(place),
+                Err(error) => {
+                    busy.push(place);
+                    break Err(error);
+                }
+            }
+            self.busy_slots.fetch_add(1, Ordering::Relaxed);
+            if busy.len() == MOST_BUSY {
+                break Ok(None);
+            }
+        };
+        let mut free = self.free.lock();
+        busy.into_iter().for_each(|place| free.push_front(place));
+        drop(free);
+        found
     }
 
     /// A place to write to: a free one, a new one, or that of a chunk that has to leave.

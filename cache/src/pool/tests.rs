@@ -299,59 +299,97 @@ fn what_lies_behind_a_segment_that_is_not_whole_is_found_after_a_start() {
     assert!(names.iter().all(|name| pool.find(*name).is_some()));
 }
 
-#[test]
-fn a_slot_whose_pages_cannot_leave_memory_is_filled_past_the_page_cache() {
-    let dir = crate::tests::dir_on_disk();
-    let layout = Layout::open(dir.path().to_owned(), 4 << 20, 0, true).unwrap();
-    let mut places = open_segment_of(&layout, 0, true, 4).unwrap();
-    let mut place = places.swap_remove(1);
-    let durable = || {
-        let segment = fs::File::open(layout.segment(0)).unwrap();
-        segment.sync_all().unwrap();
-    };
-    let data = |byte: u8| Bytes::from(vec![byte; 100_000]);
-    let mut write = |byte: u8| {
-        let written = place.write(&[data(byte)]).unwrap();
-        place.populate(100_000).unwrap();
-        assert!(place.bytes(100_000) == data(byte));
-        let file = layout.shared().mappings.file_of(place.bytes(100_000));
-        (
-            written,
-            file.expect("the file system of target/ is fit for sendfile"),
-        )
-    };
-    assert_eq!(write(1).0, Written::ToMemory);
-    // What is not on the disk yet.
-    assert_eq!(write(9).0, Written::ToDisk);
-    durable();
-    let (written, (file, mut offset)) = write(2);
-    durable();
-    assert_eq!((written, offset), (Written::ToMemory, 1 << 20));
-    let (mut receiver, sender) = io::pipe().unwrap();
+/// Has the kernel keep a part of a chunk, as for a client that takes nothing, until the pipe goes.
+fn send(pool: &Pool, chunk: &Bytes) -> io::PipeReader {
+    let (file, mut offset) = pool
+        .mappings()
+        .file_of(chunk)
+        .expect("target/ is on a disk");
+    let (receiver, sender) = io::pipe().unwrap();
     let flags = rustix::pipe::SpliceFlags::empty();
-    let sent = rustix::pipe::splice(&*file, Some(&mut offset), &sender, None, 50_000, flags);
-    let sent = sent.unwrap();
-    drop(sender);
-    assert_eq!(write(3).0, Written::ToDisk);
+    let sent = rustix::pipe::splice(&*file, Some(&mut offset), &sender, None, 9000, flags);
+    assert!(sent.unwrap() > 0);
+    receiver
+}
+
+#[test]
+fn a_slot_is_not_filled_anew_while_the_kernel_sends_from_it() {
+    let dir = crate::tests::dir_on_disk();
+    let pool = open(dir.path(), 4 << 20);
+    let data = |byte: u8| Bytes::from(vec![byte; 100_000]);
+    let store = |byte: u8| {
+        let data = data(byte);
+        let stored = pool.store(ChunkName::of([&data]), &[data]).unwrap();
+        stored.map(|slot| pool.bytes(&slot).unwrap())
+    };
+    let mut sent: Vec<_> = (0..4)
+        .map(|byte| send(&pool, &store(byte).unwrap()))
+        .collect();
+    // Nobody reads any slot, and the kernel sends from all.
+    assert!(store(4).is_none());
+    assert_eq!((pool.usage(), pool.busy_slots()), ((0, 4), 4));
+    assert!(store(5).is_none());
+    // From one of them no more.
     let mut received = Vec::new();
-    io::Read::read_to_end(&mut receiver, &mut received).unwrap();
-    assert!(sent > 0 && received == data(2)[..sent]);
-    durable();
-    assert_eq!(write(4).0, Written::ToMemory);
-    drop((file, place, places));
-    assert!(layout.shared().mappings.is_empty());
+    io::Read::read_to_end(&mut sent.swap_remove(2), &mut received).unwrap();
+    assert!(!received.is_empty() && received.iter().all(|byte| *byte == 2));
+    assert!(store(6).unwrap() == data(6));
+    assert_eq!(pool.usage(), (1, 4));
+    for receiver in &mut sent {
+        let mut received = Vec::new();
+        io::Read::read_to_end(receiver, &mut received).unwrap();
+        assert!(!received.is_empty() && received.iter().all(|byte| [0, 1, 3].contains(byte)));
+    }
+    drop(sent);
+    for byte in 7..20 {
+        assert!(store(byte).unwrap() == data(byte));
+    }
+    assert_eq!(pool.usage(), (4, 4));
+}
+
+#[test]
+fn slots_whose_file_another_wrote_in_large_folios_can_be_filled() {
+    let dir = crate::tests::dir_on_disk();
+    let pool = open(dir.path(), 8 << 20);
+    let store = |byte: u8| {
+        let data = Bytes::from(vec![byte; 100]);
+        pool.store(ChunkName::of([&data]), &[data])
+            .unwrap()
+            .is_some()
+    };
+    assert!(store(0));
+    fs::write(pool.layout.segment(0), vec![1; 8 << 20]).unwrap();
+    assert!((1..20).all(store));
+    assert_eq!((pool.usage(), pool.busy_slots()), ((8, 8), 0));
 }
 
 #[test]
 fn without_sendfile_nothing_may_be_sent_from_the_files() {
     let dir = crate::tests::dir_on_disk();
     let layout = Layout::open(dir.path().to_owned(), 4 << 20, 0, false).unwrap();
-    let mut places = open_segment_of(&layout, 0, true, 4).unwrap();
-    for byte in [1, 2] {
-        let written = places[0].write(&[Bytes::from(vec![byte; 10])]).unwrap();
-        assert_eq!(written, Written::ToMemory);
-    }
-    assert!(places[0].bytes(10) == [2; 10]);
+    let places = open_segment_of(&layout, 0, true, 4).unwrap();
     let mappings = &layout.shared().mappings;
     assert!(mappings.file_of(places[0].bytes(10)).is_none());
+    assert!(places[0].let_go().unwrap());
+}
+
+#[test]
+fn segments_are_sent_from_as_long_as_they_are_open_and_only_on_a_disk() {
+    let dir = crate::tests::dir_on_disk();
+    let layout = Layout::open(dir.path().to_owned(), 4 << 20, 0, true).unwrap();
+    let places = open_segment_of(&layout, 0, true, 4).unwrap();
+    assert!(!layout.shared().mappings.is_empty());
+    drop(places);
+    assert!(layout.shared().mappings.is_empty());
+    assert_eq!(
+        fs::read_dir(dir.path().join("segments")).unwrap().count(),
+        1
+    );
+    // Nothing leaves what is memory itself, so that no slot could be used twice.
+    let memory = std::path::Path::new("/dev/shm");
+    let kind = rustix::fs::statfs(memory).unwrap().f_type;
+    assert_eq!(kind, 0x0102_1994, "/dev/shm is no tmpfs");
+    let dir = tempfile::tempdir_in(memory).unwrap();
+    let layout = Layout::open(dir.path().to_owned(), 4 << 20, 0, true).unwrap();
+    assert!(!layout.shared().sendfile);
 }

@@ -55,11 +55,10 @@ fn room(config: &Config, files: usize) -> usize {
     (left - uploads).max(8)
 }
 
-/// Files that the whole pool has open: with `cache.sendfile` each segment twice.
+/// Files that the whole pool has open.
 fn segments(config: &Config) -> usize {
     let segments = config.cache.size.div_ceil(glimpse_cache::SEGMENT_SIZE);
-    let segments = usize::try_from(segments).unwrap_or(usize::MAX);
-    segments.saturating_mul(1 + usize::from(config.cache.sendfile))
+    usize::try_from(segments).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -69,10 +68,7 @@ mod tests {
     #[test]
     fn connections_uploads_and_the_rest_fit_the_bound_of_open_files() {
         let mut config = Config::default();
-        config.cache.size = 50 << 30;
-        config.cache.sendfile = false;
-        assert_eq!(segments(&config), 200);
-        config.cache.sendfile = true;
+        config.cache.size = 100 << 30;
         assert_eq!(segments(&config), 400);
         let others = OTHERS + config.admin.connections + config.cache.max_fills + 400 + 10;
         for files in [others + 20, 1024, 4096, 1 << 20] {
