@@ -136,9 +136,7 @@ impl Segment {
     fn memory(&self) -> *const [u8] {
         ptr::slice_from_raw_parts(self.map.as_ptr(), self.map.len())
     }
-}
 
-impl Segment {
     /// Takes the pages of a range, which lies in the mapping and begins at a slot, out of memory but
     /// for those that are in use.
     fn drop_pages(&self, offset: usize, len: usize) -> io::Result<()> {
