@@ -67,12 +67,14 @@ impl Layout {
             tracing::warn!(%error, "segments that were set aside cannot be removed");
         }
         let slots = u32::try_from(size / u64::from(CHUNK_SIZE)).unwrap_or(u32::MAX);
-        let lock = Arc::new(lock);
-        let shared = Shared {
-            sendfile: sendfile && can_send_from(&dir.join("segments"), &lock),
-            _lock: lock,
+        let mut shared = Shared {
+            _lock: Arc::new(lock),
+            sendfile,
             mappings: Mappings::default(),
         };
+        if sendfile {
+            shared.sendfile = can_send_from(&dir.join("segments"), &shared);
+        }
         Ok(Self {
             dir,
             slots: slots.max(MIN_SLOTS),
@@ -269,18 +271,19 @@ fn remove_set_aside(dir: &Path) -> io::Result<()> {
 }
 
 /// Whether the files of this directory can be sent from.
-fn can_send_from(segments: &Path, lock: &Arc<File>) -> bool {
-    let found = lets_go(&segments.join(PROBE), lock);
-    if !matches!(found, Ok(true)) {
-        let cause = found.as_ref().err().map(tracing::field::display);
-        tracing::warn!(
-            segments = %segments.display(),
-            cause,
-            "cached bytes are copied into the sockets, not sent from their files \
-             (cache.sendfile): this file system does not let go of pages"
-        );
-    }
-    matches!(found, Ok(true))
+fn can_send_from(segments: &Path, shared: &Shared) -> bool {
+    let cause = match lets_go(&segments.join(PROBE), shared) {
+        Ok(true) => return true,
+        Ok(false) => None,
+        Err(error) => Some(error),
+    };
+    tracing::warn!(
+        segments = %segments.display(),
+        cause = cause.map(tracing::field::display),
+        "cached bytes are copied into the sockets, not sent from their files \
+         (cache.sendfile): this file system does not let go of pages"
+    );
+    false
 }
 
 fn lock(path: &Path) -> Result<File, Error> {

@@ -116,13 +116,8 @@ pub(super) fn open_segment(
 
 /// Whether slots of files in this directory can be let go of, tried with the file `path`, which is
 /// made and removed. Not where memory is all there is, for one.
-pub(super) fn lets_go(path: &Path, lock: &Arc<File>) -> io::Result<bool> {
-    let shared = Shared {
-        _lock: Arc::clone(lock),
-        sendfile: true,
-        mappings: Mappings::default(),
-    };
-    let opened = open_segment(path, true, 0, 1, &shared);
+pub(super) fn lets_go(path: &Path, shared: &Shared) -> io::Result<bool> {
+    let opened = open_segment(path, true, 0, 1, shared);
     fs::remove_file(path)?;
     let Some(mut place) = opened?.pop() else {
         return Ok(false);

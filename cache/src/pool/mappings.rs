@@ -1,17 +1,15 @@
 //! Which file, and where in it, a slice of the pool's memory is mapped from: for those who hand the
 //! kernel a place in a file instead of the bytes.
 
-use std::{fs::File, sync::Arc};
+use std::{collections::BTreeMap, fs::File, sync::Arc};
 
 use parking_lot::RwLock;
 
-/// The mapped files of one pool, by address. Clones are the same.
+/// The mapped files of one pool, by their first address. Clones are the same.
 #[derive(Clone, Default)]
-pub struct Mappings(Arc<RwLock<Vec<Mapping>>>);
+pub struct Mappings(Arc<RwLock<BTreeMap<usize, Mapping>>>);
 
 struct Mapping {
-    /// Its first address.
-    start: usize,
     len: usize,
     file: Arc<File>,
 }
@@ -27,9 +25,8 @@ impl Mappings {
         // an address found here is no other memory that came later.
         let address = slice.as_ptr().addr();
         let mappings = self.0.read();
-        let after = mappings.partition_point(|mapping| mapping.start <= address);
-        let mapping = mappings.get(after.checked_sub(1)?)?;
-        let offset = address - mapping.start;
+        let (start, mapping) = mappings.range(..=address).next_back()?;
+        let offset = address - start;
         let inside = slice.len() <= mapping.len.checked_sub(offset)?;
         inside.then(|| (Arc::clone(&mapping.file), offset as u64))
     }
@@ -43,15 +40,12 @@ impl Mappings {
     pub(super) fn insert(&self, memory: *const [u8], file: Arc<File>) {
         let start = memory.cast::<u8>().addr();
         let len = memory.len();
-        let mut mappings = self.0.write();
-        let at = mappings.partition_point(|mapping| mapping.start < start);
-        mappings.insert(at, Mapping { start, len, file });
+        self.0.write().insert(start, Mapping { len, file });
     }
 
     /// Forgets a mapping, if it was noted.
     pub(super) fn remove(&self, memory: *const [u8]) {
-        let start = memory.cast::<u8>().addr();
-        self.0.write().retain(|mapping| mapping.start != start);
+        self.0.write().remove(&memory.cast::<u8>().addr());
     }
 }
 
