@@ -11,6 +11,7 @@ use crate::{
     config::{Config, Problem},
     data::{DataState, slots::Slots},
     metrics::Metrics,
+    outbound::Outbound,
     policy::Policy,
 };
 
@@ -26,6 +27,8 @@ pub struct App {
     pub manifests: Arc<Manifests>,
     /// The repositories by their configured names.
     pub stores: Stores,
+    /// Fetches by URLs that users name.
+    pub outbound: Arc<Outbound>,
     /// Who may do what.
     pub policy: Arc<Policy>,
     /// Counters.

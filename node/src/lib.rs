@@ -15,6 +15,7 @@ pub mod format;
 pub mod http;
 pub mod metrics;
 pub mod node;
+pub mod outbound;
 pub mod policy;
 pub mod readiness;
 pub mod serve;

@@ -23,6 +23,7 @@ use crate::{
     data::slots::Slots,
     data_dir::{DataDir, DataDirError},
     metrics::Metrics,
+    outbound::{self, Outbound},
     policy::Policy,
     readiness::Disks,
     serve::{self, Counters, Drained, Server, Settings},
@@ -381,6 +382,7 @@ fn build(
     }
     let data = crate::data::DataState::new(&config.cache);
     let app = App {
+        outbound: Arc::new(Outbound::new(&config, outbound::Tls::default())),
         upload_slots: Slots::for_uploads(&config),
         download_slots: Slots::for_downloads(&config),
         memory: Memory::new(config.limits.json_memory),

@@ -27,6 +27,8 @@ pub struct Client {
 impl Client {
     /// A client of the server at `base` (`http://host:port`), without an identity.
     pub fn new(base: &str) -> Self {
+        // reqwest brings no cryptography; the process has one, which is the same for all.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()

@@ -27,7 +27,8 @@ pub use environment::Override;
 pub(crate) use schema::nearest;
 pub use sections::{
     AdminConfig, ApiConfig, AuthConfig, AuthMode, CacheConfig, ImageFormatConfig, Limits,
-    LogConfig, LogFormat, NodeConfig, ReaperConfig, RegistryConfig, StoreConfig, WorkersConfig,
+    LogConfig, LogFormat, NodeConfig, OutboundConfig, ReaperConfig, RegistryConfig, StoreConfig,
+    WorkersConfig,
 };
 pub use unbuilt::{
     ClusterConfig, ClusterTls, EdgeConfig, ImportConfig, KeystoneConfig, Tls, UriFilter,
@@ -61,6 +62,8 @@ pub struct Config {
     pub image_format: ImageFormatConfig,
     /// `[import]`
     pub import: ImportConfig,
+    /// `[outbound]`
+    pub outbound: OutboundConfig,
     /// `[workers]`
     pub workers: WorkersConfig,
     /// `[log]`
@@ -88,6 +91,7 @@ impl Default for Config {
             limits: Limits::default(),
             image_format: ImageFormatConfig::default(),
             import: ImportConfig::default(),
+            outbound: OutboundConfig::default(),
             workers: WorkersConfig::default(),
             log: LogConfig::default(),
             overrides: Vec::new(),

@@ -448,6 +448,37 @@ impl Default for Limits {
     }
 }
 
+/// `[outbound]`: bounds of what is fetched from outside.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutboundConfig {
+    /// How long a source may take to be found and connected to.
+    #[serde(with = "values::duration")]
+    pub connect_timeout: Duration,
+    /// A source that sends no byte for so long is cut.
+    #[serde(with = "values::duration")]
+    pub idle_timeout: Duration,
+    /// One fetch, with everything, at most.
+    #[serde(with = "values::duration")]
+    pub timeout: Duration,
+    /// Redirects that are followed.
+    pub redirects: u32,
+    /// How often one fetch that was cut goes on where it was.
+    pub resumes: u32,
+}
+
+impl Default for OutboundConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            timeout: Duration::from_secs(6 * 3600),
+            redirects: 5,
+            resumes: 5,
+        }
+    }
+}
+
 /// `[image_format]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]

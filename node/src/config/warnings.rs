@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::{
     AuthMode, CacheConfig, Config, ImageFormatConfig, Limits, Problem,
-    unbuilt::{ClusterConfig, ImportConfig, KeystoneConfig},
+    unbuilt::{ClusterConfig, KeystoneConfig},
     values::strings,
 };
 use crate::telemetry;
@@ -67,7 +67,6 @@ impl Config {
 
     fn warn_of_no_effect(&self, found: &mut Vec<Problem>) {
         let bootstrap = ClusterConfig::default().bootstrap;
-        let filter = ImportConfig::default().uri_filter;
         // What a 401 names.
         let keystone = KeystoneConfig {
             auth_url: self.auth.keystone.auth_url.clone(),
@@ -84,7 +83,6 @@ impl Config {
                 "registry.password_file",
                 self.registry.password_file.is_some(),
             ),
-            ("import.uri_filter", self.import.uri_filter != filter),
             (
                 "cache.memory",
                 self.cache.memory != CacheConfig::default().memory,

@@ -35,6 +35,7 @@ use crate::{
     config::{AuthMode, Config, ReaperConfig},
     data::{DataState, slots::Slots},
     metrics::Metrics,
+    outbound::{self, Outbound},
     policy::Policy,
     workers::reaper::Reaper,
 };
@@ -150,6 +151,7 @@ impl Rig {
         };
         let data = DataState::new(&config.cache);
         let app = App {
+            outbound: Arc::new(Outbound::new(&config, outbound::Tls::default())),
             upload_slots: Slots::for_uploads(&config),
             download_slots: Slots::for_downloads(&config),
             memory: Memory::new(config.limits.json_memory),
