@@ -160,6 +160,13 @@ metrics! {
     log_dropped_lines: Counter = "log_dropped_lines_total",
         "Lines of the log that were lost: its reader did not keep up, or is gone";
 
+    policy_reloads: Counter = "policy_reloads_total",
+        "Times that the policy was read again, because its files had changed or on demand";
+    policy_reload_failures: Counter = "policy_reload_failures_total",
+        "Changes of the policy's files that cannot be used";
+    policy_stale: Gauge = "policy_stale",
+        "1: the policy's files cannot be used as they are now, and the rules of before hold";
+
     http_connections: Gauge = "http_connections",
         "Connections to the API that are open";
     http_accepted_connections: Counter = "http_accepted_connections_total",

@@ -24,7 +24,7 @@ use crate::{
     data_dir::{DataDir, DataDirError},
     metrics::Metrics,
     outbound::{self, Outbound},
-    policy::Policy,
+    policy::{Policy, Sources},
     readiness::Disks,
     serve::{self, Counters, Drained, Server, Settings},
     stores::StoreRefused,
@@ -409,10 +409,9 @@ fn timed<T>(part: &'static str, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Compiles the policy: the defaults with the rules of `auth.policy_file` over them.
+/// Compiles the policy: the defaults with the rules of the files over them.
 pub(crate) fn build_policy(config: &Config) -> Result<Policy, StartError> {
-    Policy::load(config.auth.policy_file.as_deref())
-        .map_err(|error| StartError::Policy(error.to_string()))
+    Policy::load(Sources::of(&config.auth)).map_err(|error| StartError::Policy(error.to_string()))
 }
 
 fn cache_config(config: &Config, data_dir: &DataDir) -> glimpse_cache::Config {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{Config, ConfigError, Override, Problem},
-    policy::Policy,
+    policy::{Policy, Sources},
 };
 
 /// What `-o json` writes.
@@ -38,7 +38,7 @@ pub(super) fn run(loaded: Result<Config, ConfigError>, output: Output) -> ExitCo
     if let Some(config) = &config {
         warnings = config.warnings();
         // What only the reader of the policy file can tell.
-        match Policy::load(config.auth.policy_file.as_deref()) {
+        match Policy::load(Sources::of(&config.auth)) {
             Ok(policy) => warnings.extend(policy.warnings()),
             Err(error) => problems.push(Problem::new("auth.policy_file", error.to_string())),
         }

@@ -92,7 +92,7 @@ impl Default for AdminConfig {
 }
 
 /// `[auth]`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AuthConfig {
     /// none | trusted-headers
@@ -100,10 +100,31 @@ pub struct AuthConfig {
     /// Rules merged over the defaults.
     #[serde(with = "values::optional_path")]
     pub policy_file: Option<PathBuf>,
+    /// Directories whose files are merged over those.
+    pub policy_dirs: Vec<PathBuf>,
+    /// Whether the old defaults of image-api 4.2 no longer hold beside the new ones.
+    pub enforce_new_defaults: bool,
+    /// How often the files are looked at for changes.
+    #[serde(with = "values::duration")]
+    pub reread_interval: Duration,
     /// Serve an insecure mode beyond loopback.
     pub allow_insecure: bool,
     /// Not built yet.
     pub keystone: KeystoneConfig,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            mode: AuthMode::None,
+            policy_file: None,
+            policy_dirs: Vec::new(),
+            enforce_new_defaults: true,
+            reread_interval: Duration::from_secs(1),
+            allow_insecure: false,
+            keystone: KeystoneConfig::default(),
+        }
+    }
 }
 
 /// `auth.mode`

@@ -1,10 +1,12 @@
-//! A compiled rule and its evaluation: no allocation, no look-up by name.
+//! A compiled rule and its evaluation: no look-up of rules by name, and no allocation but for
+//! numbers and ids.
 
-use super::{Policy, Target};
+use std::borrow::Cow;
+
+use glimpse_registry::image::Image;
+
+use super::{Target, rules::Rules};
 use crate::auth::Context;
-
-/// Characters of an image id.
-const ID_LENGTH: usize = uuid::fmt::Hyphenated::LENGTH;
 
 /// A rule as a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,57 +83,94 @@ impl Caller {
 }
 
 /// An attribute of the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Attribute {
     Owner,
     Visibility,
     MemberId,
     Id,
+    /// Another one of an image, or a custom property of that name.
+    Image(Box<str>),
 }
 
 impl Attribute {
-    /// The names that rules may use.
-    pub(super) const NAMES: [&'static str; 7] = [
-        "project_id",
-        "owner",
-        "visibility",
-        "member_id",
-        "member",
-        "id",
-        "image_id",
+    /// Those of images, beside the ones below; any other name is a custom property's.
+    pub(super) const OF_IMAGES: [&'static str; 13] = [
+        "name",
+        "status",
+        "disk_format",
+        "container_format",
+        "min_disk",
+        "min_ram",
+        "size",
+        "virtual_size",
+        "checksum",
+        "os_hash_algo",
+        "os_hash_value",
+        "protected",
+        "os_hidden",
     ];
 
-    pub(super) fn parse(name: &str) -> Option<Self> {
+    pub(super) fn parse(name: &str) -> Self {
         match name {
-            "project_id" | "owner" => Some(Self::Owner),
-            "visibility" => Some(Self::Visibility),
-            "member_id" | "member" => Some(Self::MemberId),
-            "id" | "image_id" => Some(Self::Id),
-            _ => None,
+            "project_id" | "owner" => Self::Owner,
+            "visibility" => Self::Visibility,
+            "member_id" | "member" => Self::MemberId,
+            "id" | "image_id" => Self::Id,
+            other => Self::Image(other.into()),
         }
     }
 
-    const fn as_str(self) -> &'static str {
+    pub(super) fn as_str(&self) -> &str {
         match self {
             Self::Owner => "project_id",
             Self::Visibility => "visibility",
             Self::MemberId => "member_id",
             Self::Id => "id",
+            Self::Image(name) => name,
         }
     }
 
-    /// Its text, or `None` where the target lacks it. `buffer` is for the id.
-    fn of<'a>(self, target: &Target<'a>, buffer: &'a mut [u8; ID_LENGTH]) -> Option<&'a str> {
+    /// Its text, or `None` where the target lacks it or has null there.
+    fn of<'a>(&self, target: &Target<'a>) -> Option<Cow<'a, str>> {
         match self {
-            Self::Owner => target.owner,
-            Self::Visibility => target.visibility,
-            Self::MemberId => target.member_id,
-            Self::Id => target.id.map(|id| {
-                let id = uuid::Uuid::from_bytes(id.0).hyphenated();
-                &*id.encode_lower(buffer)
-            }),
+            Self::Owner => target.owner.map(Cow::Borrowed),
+            Self::Visibility => target.visibility.map(Cow::Borrowed),
+            Self::MemberId => target.member_id.map(Cow::Borrowed),
+            Self::Id => target.id.map(|id| id.to_string().into()),
+            Self::Image(name) => of_image(target.image?, name),
         }
     }
+}
+
+/// One of [`Attribute::OF_IMAGES`] or a custom property, as Python writes it.
+pub(super) fn of_image<'a>(image: &'a Image, name: &str) -> Option<Cow<'a, str>> {
+    fn text(text: Option<&String>) -> Option<Cow<'_, str>> {
+        text.map(|text| Cow::Borrowed(text.as_str()))
+    }
+    let number = |number: u64| Some(Cow::from(number.to_string()));
+    let boolean = |value: bool| Some(Cow::Borrowed(python(value)));
+    let attributes = &image.attributes;
+    match name {
+        "name" => text(attributes.name.as_ref()),
+        "status" => Some(image.status.as_str().into()),
+        "disk_format" => text(attributes.disk_format.as_ref()),
+        "container_format" => text(attributes.container_format.as_ref()),
+        "min_disk" => number(attributes.min_disk.into()),
+        "min_ram" => number(attributes.min_ram.into()),
+        "size" => image.size.and_then(number),
+        "virtual_size" => image.virtual_size.and_then(number),
+        "checksum" => text(image.checksum.as_ref()),
+        "os_hash_algo" => text(image.os_hash_algo.as_ref()),
+        "os_hash_value" => text(image.os_hash_value.as_ref()),
+        "protected" => boolean(attributes.protected),
+        "os_hidden" => boolean(attributes.os_hidden),
+        property => text(attributes.properties.get(property)?.as_ref()),
+    }
+}
+
+const fn python(value: bool) -> &'static str {
+    if value { "True" } else { "False" }
 }
 
 /// Text with attributes of the target in it.
@@ -151,16 +190,15 @@ impl Template {
     fn is(&self, value: &str, target: &Target<'_>, same: fn(&str, &str) -> bool) -> bool {
         let mut rest = value;
         for part in &self.0 {
-            let mut buffer = [0; ID_LENGTH];
             let text = match part {
-                Part::Literal(text) => text,
-                Part::Attribute(attribute) => match attribute.of(target, &mut buffer) {
+                Part::Literal(text) => Cow::Borrowed(&**text),
+                Part::Attribute(attribute) => match attribute.of(target) {
                     Some(text) => text,
                     None => return false,
                 },
             };
             match rest.split_at_checked(text.len()) {
-                Some((head, tail)) if same(head, text) => rest = tail,
+                Some((head, tail)) if same(head, &text) => rest = tail,
                 Some(_) | None => return false,
             }
         }
@@ -176,18 +214,34 @@ fn any_case(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b)
 }
 
+/// What is asked of a check.
+#[derive(Clone, Copy)]
+pub(super) struct Question<'a> {
+    /// What `rule:` refers to.
+    pub(super) rules: &'a Rules,
+    /// Who asks.
+    pub(super) context: &'a Context,
+    /// About what.
+    pub(super) target: &'a Target<'a>,
+}
+
 impl Check {
-    /// Whether it holds. Ends, as [`Policy`] refuses cycles.
-    pub(super) fn holds(&self, policy: &Policy, context: &Context, target: &Target<'_>) -> bool {
+    /// Whether it holds. Ends, as [`Rules`] have no cycles.
+    pub(super) fn holds(&self, question: &Question<'_>) -> bool {
+        let Question {
+            rules,
+            context,
+            target,
+        } = *question;
         match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Not(check) => !check.holds(policy, context, target),
-            Self::And(all) => all.iter().all(|c| c.holds(policy, context, target)),
-            Self::Or(any) => any.iter().any(|c| c.holds(policy, context, target)),
-            Self::Rule(index) => policy
+            Self::Not(check) => !check.holds(question),
+            Self::And(all) => all.iter().all(|check| check.holds(question)),
+            Self::Or(any) => any.iter().any(|check| check.holds(question)),
+            Self::Rule(index) => rules
                 .rule(*index)
-                .is_some_and(|rule| rule.check.holds(policy, context, target)),
+                .is_some_and(|rule| rule.check.holds(question)),
             Self::Role(name) => any_role(&context.roles, name, target),
             Self::Equal(Subject::Literal(text), matched) => matched.is(text, target, exactly),
             Self::Equal(Subject::Caller(attribute), matched) => match attribute {
@@ -195,10 +249,7 @@ impl Check {
                 Caller::ProjectId => matches_one(context.project_id.as_deref(), matched, target),
                 Caller::Roles => any_role(&context.roles, matched, target),
                 Caller::ServiceRoles => any_role(&context.service_roles, matched, target),
-                Caller::IsAdmin => {
-                    let text = if context.is_admin { "True" } else { "False" };
-                    matched.is(text, target, exactly)
-                }
+                Caller::IsAdmin => matched.is(python(context.is_admin), target, exactly),
             },
         }
     }
@@ -216,15 +267,32 @@ impl Check {
         }
     }
 
+    /// The attributes of the target that it looks at itself.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = &Attribute> {
+        let parts: &[Part] = match self {
+            Self::Role(Template(parts)) | Self::Equal(_, Template(parts)) => parts,
+            Self::Always
+            | Self::Never
+            | Self::Not(_)
+            | Self::And(_)
+            | Self::Or(_)
+            | Self::Rule(_) => &[],
+        };
+        parts.iter().filter_map(|part| match part {
+            Part::Attribute(attribute) => Some(attribute),
+            Part::Literal(_) => None,
+        })
+    }
+
     /// One line: the operator of a node, or the check as a rule would write it.
-    pub(super) fn label(&self, policy: &Policy) -> String {
+    pub(super) fn label(&self, rules: &Rules) -> String {
         match self {
             Self::Always => "@".into(),
             Self::Never => "!".into(),
             Self::Not(_) => "not".into(),
             Self::And(_) => "and".into(),
             Self::Or(_) => "or".into(),
-            Self::Rule(index) => match policy.rule(*index) {
+            Self::Rule(index) => match rules.rule(*index) {
                 Some(rule) => format!("rule:{}", rule.name),
                 None => "rule:?".into(),
             },

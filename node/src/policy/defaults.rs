@@ -8,6 +8,8 @@ pub struct DefaultRule {
     pub name: &'static str,
     /// What it says, in the policy language.
     pub check: &'static str,
+    /// What it said before; holds beside `check` where `auth.enforce_new_defaults` is off.
+    pub deprecated: Option<&'static str>,
     /// Applies to tokens scoped to a project only.
     pub project_scoped: bool,
     /// What it guards, in words.
@@ -42,7 +44,19 @@ const DEFAULT: &str = "rule:default";
 const ADMIN_OR_READER_SEES_METADEF: &str = "rule:context_is_admin or (role:reader and (project_id:%(project_id)s or \
     'public':%(visibility)s))";
 const METADEF_ADMIN: &str = "rule:metadef_admin";
+const METADEF_DEFAULT: &str = "rule:metadef_default";
+const MANAGE_IMAGE_CACHE: &str = "rule:manage_image_cache";
 const ADMIN_OR_SERVICE: &str = "rule:context_is_admin or rule:service_api";
+
+impl DefaultRule {
+    /// With what it said before.
+    const fn was(self, check: &'static str) -> Self {
+        Self {
+            deprecated: Some(check),
+            ..self
+        }
+    }
+}
 
 const fn rule(
     name: &'static str,
@@ -53,6 +67,7 @@ const fn rule(
     DefaultRule {
         name,
         check,
+        deprecated: None,
         project_scoped: true,
         description,
         operations,
@@ -78,7 +93,8 @@ pub const RULES: [DefaultRule; 67] = [
         "default",
         ALWAYS,
         "Rules that historically had an empty rule",
-    ),
+    )
+    .was(ADMIN),
     base(
         "context_is_admin",
         ROLE_ADMIN,
@@ -90,31 +106,36 @@ pub const RULES: [DefaultRule; 67] = [
         ADMIN_OR_MEMBER_CREATES,
         "Create an image",
         &["POST /v2/images"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "delete_image",
         ADMIN_OR_MEMBER,
         "Delete an image",
         &["DELETE /v2/images/{image_id}"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "get_image",
         ADMIN_OR_READER_SEES,
         "Show an image",
         &["GET /v2/images/{image_id}"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "get_images",
         ADMIN_OR_READER,
         "List images",
         &["GET /v2/images"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "modify_image",
         ADMIN_OR_MEMBER,
         "Change an image",
         &["PATCH /v2/images/{image_id}"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "publicize_image",
         ADMIN,
@@ -126,13 +147,15 @@ pub const RULES: [DefaultRule; 67] = [
         ADMIN_OR_MEMBER,
         "Make an image community",
         &["POST /v2/images", "PATCH /v2/images/{image_id}"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "download_image",
         ADMIN_OR_MEMBER_SEES,
         "Download the data of an image",
         &["GET /v2/images/{image_id}/file"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "download_from_store",
         ADMIN_OR_MEMBER_SEES,
@@ -144,7 +167,8 @@ pub const RULES: [DefaultRule; 67] = [
         ADMIN_OR_MEMBER,
         "Upload the data of an image",
         &["PUT /v2/images/{image_id}/file"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "delete_image_location",
         ADMIN,
@@ -153,19 +177,22 @@ pub const RULES: [DefaultRule; 67] = [
             "PATCH /v2/images/{image_id}",
             "DELETE /v2/stores/{store_id}/{image_id}",
         ],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "get_image_location",
         ADMIN_OR_READER,
         "Read the locations of an image",
         &["GET /v2/images/{image_id}"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "set_image_location",
         ADMIN_OR_MEMBER,
         "Set a location of an image",
         &["PATCH /v2/images/{image_id}"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "add_image_location",
         SERVICE_OR_MEMBER,
@@ -183,44 +210,51 @@ pub const RULES: [DefaultRule; 67] = [
         ADMIN_OR_MEMBER,
         "Share an image",
         &["POST /v2/images/{image_id}/members"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "delete_member",
         ADMIN_OR_MEMBER,
         "Unshare an image",
         &["DELETE /v2/images/{image_id}/members/{member_id}"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "get_member",
         ADMIN_OR_READER_OR_SHARED,
         "Show a member of an image",
         &["GET /v2/images/{image_id}/members/{member_id}"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "get_members",
         ADMIN_OR_READER_OR_SHARED,
         "List the members of an image",
         &["GET /v2/images/{image_id}/members"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "modify_member",
         ADMIN_OR_SHARED,
         "Answer to being made a member",
         &["PUT /v2/images/{image_id}/members/{member_id}"],
-    ),
+    )
+    .was(DEFAULT),
     rule("manage_image_cache", ADMIN, "Manage the image cache", &[]),
     rule(
         "deactivate",
         ADMIN_OR_MEMBER,
         "Deactivate an image",
         &["POST /v2/images/{image_id}/actions/deactivate"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "reactivate",
         ADMIN_OR_MEMBER,
         "Reactivate an image",
         &["POST /v2/images/{image_id}/actions/reactivate"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "copy_image",
         ADMIN,
@@ -238,19 +272,22 @@ pub const RULES: [DefaultRule; 67] = [
         DEFAULT,
         "Show a task (checked inside other operations)",
         &["GET /v2/tasks/{task_id}"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "get_tasks",
         DEFAULT,
         "List tasks (checked inside other operations)",
         &["GET /v2/tasks"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "add_task",
         DEFAULT,
         "Create a task (checked inside other operations)",
         &["POST /v2/tasks"],
-    ),
+    )
+    .was(DEFAULT),
     rule(
         "modify_task",
         DEFAULT,
@@ -283,13 +320,15 @@ pub const RULES: [DefaultRule; 67] = [
         ADMIN_OR_READER_SEES_METADEF,
         "Show a namespace",
         &["GET /v2/metadefs/namespaces/{namespace_name}"],
-    ),
+    )
+    .was(METADEF_DEFAULT),
     rule(
         "get_metadef_namespaces",
         ADMIN_OR_READER,
         "List namespaces",
         &["GET /v2/metadefs/namespaces"],
-    ),
+    )
+    .was(METADEF_DEFAULT),
     rule(
         "modify_metadef_namespace",
         METADEF_ADMIN,
@@ -313,13 +352,15 @@ pub const RULES: [DefaultRule; 67] = [
         ADMIN_OR_READER_SEES_METADEF,
         "Show an object of a namespace",
         &["GET /v2/metadefs/namespaces/{namespace_name}/objects/{object_name}"],
-    ),
+    )
+    .was(METADEF_DEFAULT),
     rule(
         "get_metadef_objects",
         ADMIN_OR_READER_SEES_METADEF,
         "List the objects of a namespace",
         &["GET /v2/metadefs/namespaces/{namespace_name}/objects"],
-    ),
+    )
+    .was(METADEF_DEFAULT),
     rule(
         "modify_metadef_object",
         METADEF_ADMIN,
@@ -343,13 +384,15 @@ pub const RULES: [DefaultRule; 67] = [
         ADMIN_OR_READER_SEES_METADEF,
         "List resource types",
         &["GET /v2/metadefs/resource_types"],
-    ),
+    )
+    .was(METADEF_DEFAULT),
     rule(
         "get_metadef_resource_type",
         ADMIN_OR_READER_SEES_METADEF,
         "Show resource types of a namespace",
         &["GET /v2/metadefs/namespaces/{namespace_name}/resource_types"],
-    ),
+    )
+    .was(METADEF_DEFAULT),
     rule(
         "add_metadef_resource_type_association",
         METADEF_ADMIN,
@@ -367,13 +410,15 @@ pub const RULES: [DefaultRule; 67] = [
         ADMIN_OR_READER_SEES_METADEF,
         "Show a property definition",
         &["GET /v2/metadefs/namespaces/{namespace_name}/properties/{property_name}"],
-    ),
+    )
+    .was(METADEF_DEFAULT),
     rule(
         "get_metadef_properties",
         ADMIN_OR_READER_SEES_METADEF,
         "List property definitions",
         &["GET /v2/metadefs/namespaces/{namespace_name}/properties"],
-    ),
+    )
+    .was(METADEF_DEFAULT),
     rule(
         "modify_metadef_property",
         METADEF_ADMIN,
@@ -397,13 +442,15 @@ pub const RULES: [DefaultRule; 67] = [
         ADMIN_OR_READER_SEES_METADEF,
         "Show a tag definition",
         &["GET /v2/metadefs/namespaces/{namespace_name}/tags/{tag_name}"],
-    ),
+    )
+    .was(METADEF_DEFAULT),
     rule(
         "get_metadef_tags",
         ADMIN_OR_READER_SEES_METADEF,
         "List tag definitions",
         &["GET /v2/metadefs/namespaces/{namespace_name}/tags"],
-    ),
+    )
+    .was(METADEF_DEFAULT),
     rule(
         "modify_metadef_tag",
         METADEF_ADMIN,
@@ -439,19 +486,22 @@ pub const RULES: [DefaultRule; 67] = [
         ADMIN,
         "Queue an image for caching",
         &["PUT /v2/cache/{image_id}"],
-    ),
+    )
+    .was(MANAGE_IMAGE_CACHE),
     rule(
         "cache_list",
         ADMIN,
         "Show the state of the cache",
         &["GET /v2/cache"],
-    ),
+    )
+    .was(MANAGE_IMAGE_CACHE),
     rule(
         "cache_delete",
         ADMIN,
         "Remove images from the cache or its queue",
         &["DELETE /v2/cache", "DELETE /v2/cache/{image_id}"],
-    ),
+    )
+    .was(MANAGE_IMAGE_CACHE),
     rule(
         "cache_clean",
         ADMIN,
@@ -469,5 +519,6 @@ pub const RULES: [DefaultRule; 67] = [
         ADMIN_OR_SERVICE,
         "Show details of the stores",
         &["GET /v2/info/stores/detail"],
-    ),
+    )
+    .was(ADMIN),
 ];

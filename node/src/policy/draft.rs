@@ -3,7 +3,12 @@
 
 use std::collections::HashMap;
 
-use super::{Policy, PolicyError, Rule, check::Check, defaults, language, language::SyntaxError};
+use super::{
+    PolicyError, Rule, Rules,
+    check::{Attribute, Check},
+    defaults, language,
+    language::SyntaxError,
+};
 use crate::config::nearest;
 
 /// Rules that refer to each other, one below the other, at most. Evaluation recurses.
@@ -18,10 +23,17 @@ pub(super) struct Draft {
 
 struct DraftRule {
     name: Box<str>,
-    /// Where it is defined and what it says; `None` while only referred to.
-    defined: Option<(String, Check)>,
+    /// `None` while only referred to.
+    defined: Option<Defined>,
     /// The first rule that refers to it.
     referrer: Option<usize>,
+}
+
+struct Defined {
+    /// Where.
+    place: String,
+    text: Box<str>,
+    check: Check,
 }
 
 impl Draft {
@@ -49,6 +61,7 @@ impl Draft {
     pub(super) fn define(
         &mut self,
         name: &str,
+        text: &str,
         place: String,
         parse: impl FnOnce(&mut language::Intern<'_>) -> Result<Check, SyntaxError>,
     ) -> Result<(), PolicyError> {
@@ -56,7 +69,11 @@ impl Draft {
         match parse(&mut |reference| self.intern(reference, Some(index))) {
             Ok(check) => {
                 if let Some(rule) = self.rules.get_mut(index) {
-                    rule.defined = Some((place, check));
+                    rule.defined = Some(Defined {
+                        place,
+                        text: text.into(),
+                        check,
+                    });
                 }
                 Ok(())
             }
@@ -69,7 +86,7 @@ impl Draft {
     }
 
     /// Checks the references and makes the policy.
-    pub(super) fn compile(self) -> Result<Policy, PolicyError> {
+    pub(super) fn compile(self) -> Result<Rules, PolicyError> {
         if let Some(missing) = self.rules.iter().find(|rule| rule.defined.is_none()) {
             let referrer = missing.referrer.and_then(|index| self.rules.get(index));
             return Err(PolicyError::UnknownReference {
@@ -84,20 +101,22 @@ impl Draft {
         for index in 0..self.rules.len() {
             self.height(index, &mut Vec::new(), &mut heights)?;
         }
-        let unused = self.rules.iter().filter_map(DraftRule::unused).collect();
+        let warnings = self.rules.iter().flat_map(DraftRule::slips).collect();
         let rules = self.rules.into_iter().filter_map(|rule| {
-            let (_, check) = rule.defined?;
+            let Defined { place, text, check } = rule.defined?;
             let project_scoped = defaults::find(&rule.name).is_some_and(|rule| rule.project_scoped);
             Some(Rule {
                 name: rule.name,
+                text,
+                place: place.into(),
                 project_scoped,
                 check,
             })
         });
-        Ok(Policy {
+        Ok(Rules {
             rules: rules.collect(),
             by_name: self.by_name,
-            unused,
+            warnings,
         })
     }
 
@@ -125,8 +144,8 @@ impl Draft {
         }
         path.push(index);
         let mut below = Vec::new();
-        if let Some((_, check)) = &rule.defined {
-            references(check, &mut below);
+        if let Some(defined) = &rule.defined {
+            references(&defined.check, &mut below);
         }
         let mut height = 1;
         for reference in below {
@@ -155,8 +174,25 @@ impl DraftRule {
     fn place(&self) -> String {
         self.defined
             .as_ref()
-            .map(|(place, _)| place.clone())
+            .map(|defined| defined.place.clone())
             .unwrap_or_default()
+    }
+
+    /// What is most likely not meant, in words.
+    fn slips(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        if let Some(defined) = &self.defined {
+            properties(&defined.check, &mut names);
+        }
+        let property = names.into_iter().map(|name| {
+            format!(
+                "{}: rule `{}`: no image has an attribute `{name}`: `%({name})s` is the custom \
+                 property of that name",
+                self.place(),
+                self.name
+            )
+        });
+        self.unused().into_iter().chain(property).collect()
     }
 
     /// That nothing asks for it, in words.
@@ -183,5 +219,19 @@ fn references(check: &Check, found: &mut Vec<usize>) {
     }
     for child in check.children() {
         references(child, found);
+    }
+}
+
+/// Names in `%(name)s` that are custom properties'.
+fn properties<'c>(check: &'c Check, found: &mut Vec<&'c str>) {
+    for attribute in check.attributes() {
+        if let Attribute::Image(name) = attribute
+            && !Attribute::OF_IMAGES.contains(&&**name)
+        {
+            found.push(name);
+        }
+    }
+    for child in check.children() {
+        properties(child, found);
     }
 }

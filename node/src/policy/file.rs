@@ -25,6 +25,21 @@ pub(super) enum RuleText {
     List(Vec<Vec<String>>),
 }
 
+impl std::fmt::Display for RuleText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::List(list) if list.is_empty() => Ok(()),
+            Self::List(list) => {
+                let any = list.iter().filter(|all| !all.is_empty());
+                let any: Vec<_> = any.map(|all| format!("({})", all.join(" and "))).collect();
+                f.write_str(if any.is_empty() { "!" } else { "" })?;
+                f.write_str(&any.join(" or "))
+            }
+        }
+    }
+}
+
 /// What is wrong, and in which line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Malformed {

@@ -194,5 +194,6 @@ fn target<'a>(context: &'a Context, image: &'a Image, is_member: bool) -> Target
         visibility: Some(attributes.visibility.as_str()),
         member_id: context.project_id.as_deref().filter(|_| member),
         id: Some(image.id),
+        image: Some(image),
     }
 }

@@ -4,7 +4,8 @@
 //! parentheses. Words are split at white space; parentheses may touch them. A check is `@`
 //! (always), `!` (never), `rule:<name>`, `role:<name>`, or `<kind>:<match>`, where kind is an
 //! attribute of the caller or a quoted literal, and match is text with `%(name)s` for attributes
-//! of the target.
+//! of the target: `project_id` (or `owner`), `visibility`, `member_id`, `id`, and of an image its
+//! other attributes and custom properties. What a target lacks matches nothing.
 //!
 //! The reference logs a rule that it cannot read and refuses by it for ever; here such a rule is
 //! an error at load.
@@ -38,9 +39,9 @@ pub enum SyntaxError {
     /// The kind is not known.
     #[error("the caller has no attribute `{0}`; it has {known}", known = Caller::NAMES.join(", "))]
     UnknownCaller(String),
-    /// The target attribute is not known.
-    #[error("the target has no attribute `{0}`; it has {known}", known = Attribute::NAMES.join(", "))]
-    UnknownTarget(String),
+    /// `%()s`
+    #[error("`{0}`: a name is missing in `%()s`")]
+    Nameless(String),
     /// `%` that does not start `%(name)s`.
     #[error("`{0}`: a `%` must be part of `%(name)s`, or doubled")]
     Template(String),
@@ -265,9 +266,10 @@ fn template(text: &str) -> Result<Template, SyntaxError> {
         if !literal.is_empty() {
             parts.push(Part::Literal(std::mem::take(&mut literal).into()));
         }
-        let attribute =
-            Attribute::parse(name).ok_or_else(|| SyntaxError::UnknownTarget(name.into()))?;
-        parts.push(Part::Attribute(attribute));
+        if name.is_empty() {
+            return Err(SyntaxError::Nameless(text.into()));
+        }
+        parts.push(Part::Attribute(Attribute::parse(name)));
         rest = after;
     }
     literal.push_str(rest);

@@ -5,6 +5,7 @@
 //! the waiting between steps is. What would cost data if it were decided wrongly is decided by pure
 //! functions of facts (`decide.rs`).
 
+pub mod policy;
 pub mod reaper;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -136,6 +137,8 @@ pub fn spawn_all(app: &Arc<App>, shutdown: &CancellationToken) -> WorkersHandle 
     };
     let reaper = reaper::Reaper::new(Arc::clone(app), config.reaper.clone());
     handle.spawn(reaper, config.clone(), shutdown.clone());
+    let policy = policy::PolicyReader::new(Arc::clone(app));
+    handle.spawn(policy, config.clone(), shutdown.clone());
     handle
 }
 

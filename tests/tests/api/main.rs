@@ -17,6 +17,7 @@ mod members;
 mod moves;
 mod operating;
 mod patch;
+mod policy;
 mod protocol;
 mod quotas;
 mod schemas;

@@ -1,7 +1,7 @@
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt::Write as _};
 
 use super::{super::defaults::RULES, *};
-use crate::policy::Target;
+use crate::policy::{Sources, Target};
 
 #[test]
 fn the_defaults_load_and_their_names_differ() {
@@ -123,4 +123,83 @@ fn a_rule_that_does_not_exist_allows_nothing() {
     for name in ["", "get_imgae", "GET_IMAGE", "rule:get_image"] {
         assert!(!policy.allows(name, &admin, &Target::default()), "{name}");
     }
+}
+
+/// What `ops/POLICY.md` has to be.
+fn document() -> String {
+    let mut text = "# Policy rules\n\n\
+        Every rule of this service, its default, what it said before (which holds beside it where\n\
+        `auth.enforce_new_defaults` is off), and the calls that it guards. This file is the table in\n\
+        `node/src/policy/defaults.rs`, and a test keeps it so.\n\n\
+        | rule | default | before | calls |\n| --- | --- | --- | --- |\n"
+        .to_owned();
+    let code = |text: &str| format!("`{text:?}`");
+    for rule in RULES {
+        let operations = rule.operations.iter().map(|call| format!("`{call}`"));
+        let row = [
+            format!("`{}`", rule.name),
+            code(rule.check),
+            rule.deprecated.map(code).unwrap_or_default(),
+            operations.collect::<Vec<_>>().join(", "),
+        ];
+        let _ = writeln!(text, "| {} |", row.join(" | "));
+    }
+    text
+}
+
+#[test]
+fn the_written_table_has_every_rule_as_it_is_in_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../ops/POLICY.md");
+    if std::env::var_os("UPDATE_POLICY_MD").is_some() {
+        std::fs::write(path, document()).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap();
+    assert_eq!(written, document(), "run the test with UPDATE_POLICY_MD=1");
+    let rows = written.lines().filter(|line| line.starts_with("| `"));
+    assert_eq!(rows.count(), 67);
+}
+
+#[test]
+fn old_defaults_hold_beside_the_new_ones_only_where_that_is_asked_for() {
+    let old = Policy::load(Sources {
+        enforce_new_defaults: false,
+        ..Sources::none()
+    })
+    .unwrap();
+    let new = Policy::defaults();
+    let nobody = caller("p", &["guest"]);
+    let allowed = |policy: &Policy, rule: &str| policy.allows(rule, &nobody, &Target::default());
+    for rule in RULES {
+        // `rule:default` and `rule:metadef_default` are empty.
+        let opened = matches!(
+            rule.deprecated,
+            Some("rule:default" | "rule:metadef_default")
+        );
+        let wide = allowed(&new, rule.name);
+        assert_eq!(allowed(&old, rule.name), wide || opened, "{}", rule.name);
+    }
+    // Rules of a scope ask for it all the same.
+    let system = Context {
+        foreign_scope: true,
+        ..nobody.clone()
+    };
+    assert!(!old.allows("get_images", &system, &Target::default()));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("policy.yaml");
+    std::fs::write(
+        &file,
+        "default: '!'\nget_images: role:x\nmanage_image_cache: role:guest\n",
+    )
+    .unwrap();
+    let overridden = Policy::load(Sources {
+        file: Some(file),
+        enforce_new_defaults: false,
+        ..Sources::none()
+    })
+    .unwrap();
+    // What an old default refers to is the operator's; a rule of the file has no old default.
+    assert!(!allowed(&overridden, "get_image"));
+    assert!(!allowed(&overridden, "get_images"));
+    assert!(allowed(&overridden, "cache_list"));
+    assert!(!allowed(&overridden, "cache_clean"));
 }

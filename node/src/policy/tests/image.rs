@@ -18,7 +18,7 @@ const VISIBILITIES: [Visibility; 4] = [
     Visibility::Public,
 ];
 
-fn image(owner: Option<&str>, visibility: Visibility) -> Image {
+pub(super) fn image(owner: Option<&str>, visibility: Visibility) -> Image {
     Image {
         id: ImageId([7; 16]),
         row: 0,

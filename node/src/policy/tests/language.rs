@@ -85,7 +85,7 @@ fn a_rule_that_cannot_be_read_is_an_error() {
         ("http://host/%(id)s", "asks a remote server"),
         ("role:a and https://host/", "asks a remote server"),
         ("colour:red", "no attribute `colour`"),
-        ("project_id:%(colour)s", "no attribute `colour`"),
+        ("project_id:%()s", "a name is missing"),
         ("project_id:%(owner)d", "%(owner)d"),
         ("project_id:%(owner", "`%` must be part"),
         ("project_id:100%", "`%` must be part"),
@@ -108,6 +108,7 @@ fn checks_compare_the_caller_with_the_target() {
         visibility: Some("shared"),
         member_id: None,
         id: Some(id),
+        image: None,
     };
     for (rule, expected) in [
         ("project_id:%(project_id)s", true),
@@ -140,6 +141,56 @@ fn checks_compare_the_caller_with_the_target() {
         let policy = policy(&format!("rule: {rule:?}")).unwrap();
         assert_eq!(policy.allows("rule", &context, &target), expected, "{rule}");
     }
+}
+
+#[test]
+fn checks_look_at_all_attributes_of_an_image_and_at_its_properties() {
+    let mut image = super::image::image(Some("p1"), glimpse_registry::image::Visibility::Shared);
+    image.attributes.name = Some("jammy".into());
+    image.attributes.min_ram = 512;
+    image.attributes.os_hidden = true;
+    image.size = Some(7);
+    let properties = [("os_distro", Some("p1")), ("kernel_id", None)];
+    for (name, value) in properties {
+        let value = value.map(str::to_owned);
+        image.attributes.properties.insert(name.into(), value);
+    }
+    let target = Target {
+        image: Some(&image),
+        ..Target::default()
+    };
+    for (rule, expected) in [
+        ("'jammy':%(name)s", true),
+        ("'active':%(status)s", true),
+        ("512:%(min_ram)s", true),
+        ("0:%(min_disk)s", true),
+        ("7:%(size)s", true),
+        ("True:%(os_hidden)s", true),
+        ("True:%(protected)s", false),
+        ("project_id:%(os_distro)s", true),
+        ("role:%(os_distro)s_admin", true),
+        ("'7-jammy':%(size)s-%(name)s", true),
+        // What is null or not there matches nothing, `None` included.
+        ("None:%(disk_format)s", false),
+        ("None:%(kernel_id)s", false),
+        ("None:%(colour)s", false),
+        ("not 'red':%(colour)s", true),
+    ] {
+        let policy = policy(&format!("rule: {rule:?}")).unwrap();
+        let context = caller("p1", &["p1_admin"]);
+        assert_eq!(policy.allows("rule", &context, &target), expected, "{rule}");
+        assert!(!policy.allows("rule", &context, &Target::default()) || rule.starts_with("not"));
+    }
+    let warnings = policy("get_image: project_id:%(projct_id)s and 'x':%(name)s").unwrap();
+    let warnings = warnings.warnings();
+    let [one] = warnings.as_slice() else {
+        panic!("{warnings:?}");
+    };
+    assert!(
+        one.message
+            .contains("no image has an attribute `projct_id`"),
+        "{one}"
+    );
 }
 
 #[test]
