@@ -5,22 +5,43 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     path::Path,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-/// An Image API endpoint on loopback.
+/// An HTTP endpoint on loopback, the Image API but for nginx, and who asks it.
 #[derive(Clone, Copy)]
 pub(crate) struct Api {
     pub(crate) port: u16,
+    /// Lines of each request's head that say who asks, each with its CRLF.
+    pub(crate) headers: &'static str,
 }
 
 impl Api {
-    /// Makes a queued image and returns its id.
+    /// Asked by nobody in particular.
+    pub(crate) const fn at(port: u16) -> Self {
+        Self { port, headers: "" }
+    }
+
+    /// The same endpoint, asked with these lines in each head. They are few, and kept for good.
+    pub(crate) fn with(self, headers: String) -> Self {
+        Self {
+            headers: headers.leak(),
+            ..self
+        }
+    }
+
+    /// Makes a queued raw image and returns its id.
     pub(crate) fn create(self, name: &str) -> Result<String> {
+        self.create_as(name, "raw")
+    }
+
+    /// Makes a queued image of a disk format and returns its id.
+    pub(crate) fn create_as(self, name: &str, format: &str) -> Result<String> {
         let body =
-            json!({"name": name, "disk_format": "raw", "container_format": "bare"}).to_string();
+            json!({"name": name, "disk_format": format, "container_format": "bare"}).to_string();
         let answer = self.call("POST", "/v2/images", "application/json", body.as_bytes())?;
         let image: Value = serde_json::from_slice(&answer)?;
         Ok(image["id"]
@@ -54,18 +75,48 @@ impl Api {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         write!(
             stream,
-            "PUT /v2/images/{id}/file HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\nContent-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n",
-            self.port
+            "PUT /v2/images/{id}/file HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{}Connection: close\r\nContent-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n",
+            self.port, self.headers
         )?;
         std::io::copy(&mut file, &mut stream)?;
         answer(stream).map(drop)
     }
 
+    /// Has the image fetch its data from `url`, and waits until it is active.
+    pub(crate) fn web_download(self, id: &str, url: &str) -> Result<()> {
+        let body = json!({"method": {"name": "web-download", "uri": url}}).to_string();
+        let path = format!("/v2/images/{id}/import");
+        self.call("POST", &path, "application/json", body.as_bytes())?;
+        let end = Instant::now() + Duration::from_secs(300);
+        let mut last = Value::Null;
+        while Instant::now() < end {
+            last = self.get(&format!("/v2/images/{id}"))?;
+            match last["status"].as_str() {
+                Some("active") => return Ok(()),
+                Some("importing") => std::thread::sleep(Duration::from_millis(5)),
+                _ => break,
+            }
+        }
+        let tasks = self.get(&format!("/v2/images/{id}/tasks"))?;
+        bail!("the import did not end well: {last} {tasks}")
+    }
+
     fn call(self, method: &str, path: &str, kind: &str, body: &[u8]) -> Result<Vec<u8>> {
+        Ok(self.exchange(method, path, kind, body)?.1)
+    }
+
+    /// Head and body of an answer that is a success.
+    pub(crate) fn exchange(
+        self,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: &[u8],
+    ) -> Result<(String, Vec<u8>)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n",
-            self.port
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{}Connection: close\r\n",
+            self.port, self.headers
         );
         if !body.is_empty() {
             head += &format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
@@ -76,7 +127,7 @@ impl Api {
     }
 }
 
-fn answer(mut stream: TcpStream) -> Result<Vec<u8>> {
+fn answer(mut stream: TcpStream) -> Result<(String, Vec<u8>)> {
     let mut all = Vec::new();
     stream.read_to_end(&mut all)?;
     let end = all
@@ -85,7 +136,7 @@ fn answer(mut stream: TcpStream) -> Result<Vec<u8>> {
         .context("an answer without a head")?
         + 4;
     let body = all.split_off(end);
-    let head = String::from_utf8_lossy(&all);
+    let head = String::from_utf8_lossy(&all).into_owned();
     if !head.split(' ').nth(1).is_some_and(|s| s.starts_with('2')) {
         bail!(
             "{}: {}",
@@ -93,5 +144,5 @@ fn answer(mut stream: TcpStream) -> Result<Vec<u8>> {
             String::from_utf8_lossy(&body)
         );
     }
-    Ok(body)
+    Ok((head, body))
 }

@@ -27,7 +27,7 @@ use crate::{
 pub(crate) struct Glimpse {
     pub(crate) process: Process,
     pub(crate) api: Api,
-    settings: &'static str,
+    settings: String,
 }
 
 impl Glimpse {
@@ -37,19 +37,15 @@ impl Glimpse {
     }
 
     /// The same with more settings, as lines of the configuration.
-    pub(crate) fn start_with(
-        options: &Options,
-        data: &Path,
-        settings: &'static str,
-    ) -> Result<Self> {
+    pub(crate) fn start_with(options: &Options, data: &Path, settings: &str) -> Result<Self> {
         let port = process::free_port()?;
         let mut glimpse = Self {
             process: spawn(options, data, port, settings)?,
-            api: Api { port },
-            settings,
+            api: Api::at(port),
+            settings: settings.to_owned(),
         };
         glimpse.process.wait_port(port, Duration::from_secs(60))?;
-        glimpse.api.get("/v2/images?limit=1")?;
+        glimpse.api.get("/versions")?;
         Ok(glimpse)
     }
 
@@ -64,7 +60,7 @@ impl Glimpse {
     ) -> Result<f64> {
         self.process.kill();
         let begin = std::time::Instant::now();
-        self.process = spawn(options, data, self.api.port, self.settings)?;
+        self.process = spawn(options, data, self.api.port, &self.settings)?;
         self.process
             .wait_port(self.api.port, Duration::from_secs(120))?;
         let answer = self.api.get_bytes(path)?;
@@ -98,11 +94,19 @@ fn spawn(options: &Options, data: &Path, port: u16, settings: &str) -> Result<Pr
 /// A data directory with `count` images, made through the registry itself (the same log and
 /// tables as a running node writes); kept for later runs.
 pub(crate) fn filled(options: &Options, count: usize) -> Result<PathBuf> {
-    filled_as(options, "glimpse", count)
+    filled_as(options, "glimpse", count, OWNERS)
 }
 
-/// The same under a name of its own, for a row that changes it.
-pub(crate) fn filled_as(options: &Options, name: &str, count: usize) -> Result<PathBuf> {
+/// Projects that images are spread over where a row does not say otherwise.
+pub(crate) const OWNERS: usize = 100;
+
+/// The same under a name of its own, for a row that changes it, or has so many `owners`.
+pub(crate) fn filled_as(
+    options: &Options,
+    name: &str,
+    count: usize,
+    owners: usize,
+) -> Result<PathBuf> {
     let data = options.dir.join(format!("{name}-{count}"));
     let done = data.with_extension("filled");
     if done.exists() {
@@ -113,7 +117,7 @@ pub(crate) fn filled_as(options: &Options, name: &str, count: usize) -> Result<P
     // A first start lays the directory out.
     let mut node = Glimpse::start(options, &data)?;
     node.process.stop();
-    fill(&data, count)?;
+    fill(&data, count, owners)?;
     std::fs::write(done, b"")?;
     Ok(data)
 }
@@ -122,7 +126,7 @@ pub(crate) fn filled_as(options: &Options, name: &str, count: usize) -> Result<P
 const FILLERS: usize = 256;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
-async fn fill(data: &Path, count: usize) -> Result<()> {
+async fn fill(data: &Path, count: usize, owners: usize) -> Result<()> {
     let clock = SystemClock::default();
     let data = DataDir::open(data, clock.wall())?;
     let replication = glimpse_replication::Config {
@@ -159,7 +163,7 @@ async fn fill(data: &Path, count: usize) -> Result<()> {
         let id = ImageId(*uuid::Uuid::new_v4().as_bytes());
         running.spawn(async move {
             registry
-                .create_image(id, attributes(i, count))
+                .create_image(id, attributes(i, count, owners))
                 .await
                 .map(drop)
                 .map_err(anyhow::Error::from)
@@ -176,7 +180,7 @@ async fn fill(data: &Path, count: usize) -> Result<()> {
 pub(crate) const ALL_THREE: usize = 30;
 
 /// Image `i` of `count`: each of three marks is on one in ninety, all three on [`ALL_THREE`].
-fn attributes(i: usize, count: usize) -> Attributes {
+fn attributes(i: usize, count: usize, owners: usize) -> Attributes {
     let all = i.is_multiple_of(count / ALL_THREE) && i / (count / ALL_THREE) < ALL_THREE;
     let marked = |rest: usize| all || i % 90 == rest;
     let mut properties = BTreeMap::from([("architecture".to_owned(), Some("x86_64".to_owned()))]);
@@ -195,7 +199,7 @@ fn attributes(i: usize, count: usize) -> Attributes {
         },
         protected: false,
         os_hidden: false,
-        owner: Some(format!("project-{}", i % 100)),
+        owner: Some(format!("project-{}", i % owners)),
         disk_format: Some("qcow2".to_owned()),
         container_format: Some("bare".to_owned()),
         min_disk: 0,

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::{event::epoll, net::RecvFlags};
 
-use crate::process;
+use crate::{api::Api, process};
 
 /// What to ask, again and again.
 pub(crate) enum Ask {
@@ -54,19 +54,19 @@ struct Connection {
     closes: bool,
 }
 
-/// Loads `port` over `connections` for `seconds`, counting the CPU of `server` (a pid).
+/// Loads `api` over `connections` for `seconds`, counting the CPU of `server` (a pid).
 pub(crate) fn load(
     server: u32,
-    port: u16,
+    api: Api,
     connections: usize,
     seconds: f64,
     ask: &Ask,
 ) -> Result<Figures> {
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let address = SocketAddr::from(([127, 0, 0, 1], api.port));
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let mut asker = Asker {
         ask,
-        port,
+        api,
         state: 0x9E37_79B9_7F4A_7C15,
     };
     let mut scratch = vec![0u8; 1 << 20];
@@ -199,7 +199,7 @@ fn advance(connection: &mut Connection, scratch: &mut [u8]) -> Result<Option<Too
 
 struct Asker<'a> {
     ask: &'a Ask,
-    port: u16,
+    api: Api,
     state: u64,
 }
 
@@ -209,22 +209,24 @@ impl Asker<'_> {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;
-        let port = self.port;
+        let Api { port, headers } = self.api;
         match self.ask {
-            Ask::Same(path) => format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"),
+            Ask::Same(path) => {
+                format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}\r\n")
+            }
             Ask::Ranges { path, len, size } => {
                 let start = self.state % (size / len) * len;
                 format!(
-                    "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nRange: bytes={start}-{}\r\n\r\n",
+                    "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}Range: bytes={start}-{}\r\n\r\n",
                     start + len - 1
                 )
             }
             Ask::Paths(paths) => {
                 let path = &paths[usize::try_from(self.state % paths.len() as u64).unwrap_or(0)];
-                format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n")
+                format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}\r\n")
             }
             Ask::Post { path, body } => format!(
-                "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
                 body.len()
             ),
         }

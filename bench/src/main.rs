@@ -1,11 +1,13 @@
 //! The side-by-side runs: Glimpse beside its peers on the same machine, interleaved, medians.
 //!
 //! `glimpse-bench node` installs and starts the reference service and nginx itself, runs the rows
-//! of the table, prints it and writes `target/bench/node.json` (`node-rows.json` for some of them). A row whose peer did not run does
-//! not hold (`holds` is null), and the exit code is 1.
+//! of the table, prints it and writes `target/bench/node.json` (`node-rows.json` for some of them);
+//! `api` likewise, with a Keystone. A row whose peer did not run does not hold (`holds` is null), and
+//! the exit code is 1.
 
 mod api;
 mod glimpse;
+mod keystone;
 mod load;
 mod nginx;
 mod process;
@@ -29,6 +31,8 @@ struct Arguments {
 enum Table {
     /// One node: API, upload, download, ranges, restart, memory.
     Node(Options),
+    /// The whole API: tokens, policy, import, the listing of one project among many.
+    Api(Options),
     /// Part of `node`: dies of kill -9 over a copy of the tables.
     #[command(hide = true)]
     CrashTables {
@@ -80,7 +84,8 @@ impl Options {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().table {
-        Table::Node(options) => run(options),
+        Table::Node(options) => run("node", rows::node, options),
+        Table::Api(options) => run("api", rows::api, options),
         Table::CrashTables { file } => rows::crash_tables(&file).map(|()| true),
     };
     match result {
@@ -93,15 +98,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(mut options: Options) -> Result<bool> {
+fn run(
+    table: &str,
+    rows: fn(&Options) -> Result<Vec<row::Row>>,
+    mut options: Options,
+) -> Result<bool> {
     std::fs::create_dir_all(&options.dir)?;
     options.dir = options.dir.canonicalize()?;
     options.glimpse = options.glimpse.canonicalize()?;
-    let results = rows::node(&options)?;
+    let results = rows(&options)?;
     // A part of the table does not take the whole one's place.
     let file = match options.row.is_empty() {
-        true => "node.json",
-        false => "node-rows.json",
+        true => format!("{table}.json"),
+        false => format!("{table}-rows.json"),
     };
     row::report(&results, &options.dir.join(file))
 }

@@ -4,12 +4,15 @@ use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::Result;
 
-use crate::process::{self, Process};
+use crate::{
+    api::Api,
+    process::{self, Process},
+};
 
 /// nginx over the files of one folder.
 pub(crate) struct Nginx {
     pub(crate) process: Process,
-    pub(crate) port: u16,
+    pub(crate) api: Api,
 }
 
 impl Nginx {
@@ -36,6 +39,9 @@ http {{ access_log off; sendfile on; tcp_nopush on; default_type application/oct
             .arg(&file);
         let mut process = Process::start(command, &dir.join("log"))?;
         process.wait_port(port, Duration::from_secs(10))?;
-        Ok(Self { process, port })
+        Ok(Self {
+            process,
+            api: Api::at(port),
+        })
     }
 }

@@ -27,8 +27,13 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// Installs and starts both; state is made anew.
+    /// Installs and starts both, asking nobody for a token; state is made anew.
     pub(crate) fn start(dir: &Path) -> Result<Self> {
+        Self::start_with(dir, "", "\"context_is_admin\": \"@\"\n")
+    }
+
+    /// The same with more settings, as sections of its configuration, and this policy.
+    pub(crate) fn start_with(dir: &Path, settings: &str, policy: &str) -> Result<Self> {
         let venv = dir.join("venv-reference");
         let bin = venv.join("bin");
         if !bin.join("glance-manage").exists() {
@@ -53,11 +58,11 @@ impl Reference {
 [database]\nconnection = mysql+pymysql://glance:glance@127.0.0.1:{database_port}/glance?charset=utf8mb4
 [glance_store]\ndefault_backend = local\n[local]\nfilesystem_store_datadir = {d}/images
 [os_glance_staging_store]\nfilesystem_store_datadir = {d}/staging\n[os_glance_tasks_store]\nfilesystem_store_datadir = {d}/tasks\n
-[wsgi]\npython_interpreter = {}\n[oslo_policy]\npolicy_file = {d}/etc/policy.yaml\n[oslo_concurrency]\nlock_path = {d}/lock\n",
+[wsgi]\npython_interpreter = {}\n[oslo_policy]\npolicy_file = {d}/etc/policy.yaml\n[oslo_concurrency]\nlock_path = {d}/lock\n{settings}",
                 bin.join("python").display()
             ),
         )?;
-        std::fs::write(dir.join("etc/policy.yaml"), "\"context_is_admin\": \"@\"\n")?;
+        std::fs::write(dir.join("etc/policy.yaml"), policy)?;
         std::fs::copy(
             venv.join("etc/glance/glance-api-paste.ini"),
             dir.join("etc/glance-api-paste.ini"),
@@ -107,12 +112,12 @@ impl Reference {
             .arg(&venv);
         let mut process = Process::start(command, &dir.join("uwsgi.log"))?;
         process.wait_port(port, Duration::from_secs(60))?;
-        let api = Api { port };
+        let api = Api::at(port);
         let end = std::time::Instant::now() + Duration::from_secs(60);
-        while api.get("/v2/images").is_err() && std::time::Instant::now() < end {
+        while api.get("/versions").is_err() && std::time::Instant::now() < end {
             std::thread::sleep(Duration::from_millis(200));
         }
-        api.get("/v2/images")?;
+        api.get("/versions")?;
         Ok(Self {
             process,
             api,

@@ -29,7 +29,7 @@ pub(super) fn run(
             we.push(
                 load::load(
                     ours.process.pid(),
-                    ours.api.port,
+                    ours.api,
                     clients,
                     options.seconds(),
                     &ask,
@@ -40,7 +40,7 @@ pub(super) fn run(
                 they.push(
                     load::load(
                         peer.process.pid(),
-                        peer.api.port,
+                        peer.api,
                         clients,
                         options.seconds(),
                         &ask,

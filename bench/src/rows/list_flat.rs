@@ -43,7 +43,7 @@ pub(super) fn run(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
             (&many, &three),
         ]) {
             rate.push(
-                load::load(node.process.pid(), node.api.port, 4, options.seconds(), ask)?
+                load::load(node.process.pid(), node.api, 4, options.seconds(), ask)?
                     .requests_per_second,
             );
         }

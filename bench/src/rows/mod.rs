@@ -1,5 +1,6 @@
 //! The rows of each table, one file a row or a family of rows.
 
+mod api;
 mod create;
 mod list_flat;
 mod memory;
@@ -8,6 +9,7 @@ mod serve;
 mod show_list;
 mod upload;
 
+pub(crate) use api::api;
 pub(crate) use restart::crash_tables;
 
 use std::path::PathBuf;
@@ -54,19 +56,21 @@ pub(crate) fn node(options: &Options) -> Result<Vec<Row>> {
         create::run(options, &ours, reference, &mut rows)?;
         upload::run(options, &ours, reference, &mut rows)?;
     }
-    // What one of them trips over takes no figure from the others.
-    let mut told = |id, result: Result<()>| {
-        if let Err(error) = result {
-            eprintln!("{id}: {error:#}");
-            failed.push(id);
-        }
-    };
+    let mut told = |id, result| tell(&mut failed, id, result);
     told("download", serve::run(options, reference, &mut rows));
     told("list-flat", list_flat::run(options, &mut rows));
     told("memory", memory::run(options, &reference_memory, &mut rows));
     told("restart", restart::run(options, &mut rows));
     rows.extend(failed.into_iter().map(Row::broken));
     Ok(rows)
+}
+
+/// What one row trips over takes no figure from the others.
+fn tell(failed: &mut Vec<&'static str>, id: &'static str, result: Result<()>) {
+    if let Err(error) = result {
+        eprintln!("{id}: {error:#}");
+        failed.push(id);
+    }
 }
 
 /// Images on both sides in the rows that do not say otherwise.

@@ -47,7 +47,7 @@ pub(super) fn run(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
     if !options.wants("restart") {
         return Ok(());
     }
-    let data = glimpse::filled_as(options, "restart", options.many())?;
+    let data = glimpse::filled_as(options, "restart", options.many(), glimpse::OWNERS)?;
     let mut node = Glimpse::start_with(options, &data, SETTINGS)?;
     with_data(options, &node, &data.with_extension("data"))?;
     node.process.stop();
@@ -81,8 +81,8 @@ pub(super) fn run(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
         body: r#"{"name":"before the crash"}"#.to_owned(),
     };
     for _ in 0..options.rounds.min(3) {
-        let (pid, port) = (node.process.pid(), node.api.port);
-        load::load(pid, port, 64, options.seconds(), &post)?;
+        let (pid, api) = (node.process.pid(), node.api);
+        load::load(pid, api, 64, options.seconds(), &post)?;
         busy.push(node.restart(options, &data, &path, &expected)?);
     }
     rows.push(Row::new(

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::{
     Options,
+    api::Api,
     glimpse::Glimpse,
     load::{self, Ask, Figures},
     nginx::Nginx,
@@ -17,7 +18,7 @@ const RANGE_CONNECTIONS: usize = 32;
 
 struct Side {
     pid: u32,
-    port: u16,
+    api: Api,
     path: String,
 }
 
@@ -25,7 +26,7 @@ impl Side {
     fn whole(&self, connections: usize, seconds: f64) -> Result<Figures> {
         load::load(
             self.pid,
-            self.port,
+            self.api,
             connections,
             seconds,
             &Ask::Same(self.path.clone()),
@@ -50,7 +51,7 @@ pub(super) fn run(
     node.api.upload(&id, &file)?;
     let ours = Side {
         pid: node.process.pid(),
-        port: node.api.port,
+        api: node.api,
         path: format!("/v2/images/{id}/file"),
     };
     let nginx = Nginx::start(&options.dir, &options.dir.join("www"))
@@ -58,7 +59,7 @@ pub(super) fn run(
         .ok();
     let nginx = nginx.as_ref().map(|n| Side {
         pid: n.process.pid(),
-        port: n.port,
+        api: n.api,
         path: "/object".to_owned(),
     });
     let peer = match reference {
@@ -67,7 +68,7 @@ pub(super) fn run(
             r.api.upload(&id, &file)?;
             Some(Side {
                 pid: r.process.pid(),
-                port: r.api.port,
+                api: r.api,
                 path: format!("/v2/images/{id}/file"),
             })
         }
@@ -122,7 +123,7 @@ pub(super) fn run(
             };
             load::load(
                 side.pid,
-                side.port,
+                side.api,
                 RANGE_CONNECTIONS,
                 options.seconds(),
                 &ask,

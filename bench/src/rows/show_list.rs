@@ -48,13 +48,8 @@ pub(super) fn run(
                 } else {
                     "/v2/images?limit=25".to_owned()
                 };
-                let figures = load::load(
-                    pid,
-                    api.port,
-                    CONNECTIONS,
-                    options.seconds(),
-                    &Ask::Same(path),
-                )?;
+                let figures =
+                    load::load(pid, api, CONNECTIONS, options.seconds(), &Ask::Same(path))?;
                 cpu[side].push(figures.cpu_per_request() * 1e6);
                 rate[side].push(figures.requests_per_second);
             }
