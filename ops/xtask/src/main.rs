@@ -3,6 +3,7 @@
 
 mod clients;
 mod command;
+mod differential;
 mod lint;
 mod rust_tests;
 mod servers;

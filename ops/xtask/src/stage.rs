@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{clients, lint, rust_tests, servers, workspace::Workspace};
+use crate::{clients, differential, lint, rust_tests, servers, workspace::Workspace};
 
 /// How much a stage may spend.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,6 +87,13 @@ const STAGES: &[Stage] = &[
         run: clients::run,
     },
     Stage {
+        name: "differential",
+        what: "the same requests to the reference service, answers compared",
+        servers: false,
+        minutes: 4,
+        run: differential::run,
+    },
+    Stage {
         name: "full-disk",
         what: "stores and log on a disk that fills up",
         servers: true,
@@ -99,7 +106,7 @@ const STAGES: &[Stage] = &[
 pub(crate) fn print_list() {
     for stage in STAGES {
         let kind = if stage.servers { "--servers" } else { "" };
-        println!("{:<10} {:<10} {}", stage.name, kind, stage.what);
+        println!("{:<12} {:<10} {}", stage.name, kind, stage.what);
     }
 }
 
@@ -141,9 +148,9 @@ pub(crate) fn run(
         rows.push(row);
     }
 
-    println!("\nstage      time     result");
+    println!("\nstage        time     result");
     for row in &rows {
-        println!("{:<10} {:<8} {}", row.name, seconds(row.took), row.result);
+        println!("{:<12} {:<8} {}", row.name, seconds(row.took), row.result);
     }
     Ok(rows.iter().all(|row| !row.failed))
 }

@@ -46,26 +46,44 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<PathBuf, String> {
     Ok(tool)
 }
 
+/// The reference service that answers are compared with, and the program that serves it.
+const REFERENCE: &[&str] = &[
+    "glance==33.0.0",
+    "glance_store==5.7.0",
+    "uwsgi",
+    "setuptools",
+];
+
 /// The folder of the programs of a Python environment that has the real clients.
 pub(crate) fn clients(workspace: &Workspace) -> Result<PathBuf, String> {
-    let folder = workspace.target.join("venv");
-    let programs = folder.join("bin");
+    Ok(venv(workspace, "venv", CLIENTS)?.join("bin"))
+}
+
+/// A Python environment that has the reference service.
+pub(crate) fn reference(workspace: &Workspace) -> Result<PathBuf, String> {
+    venv(workspace, "venv-reference", REFERENCE)
+}
+
+/// A Python environment with these packages below the target directory, made once.
+fn venv(workspace: &Workspace, name: &str, packages: &[&str]) -> Result<PathBuf, String> {
+    let folder = workspace.target.join(name);
     let installed = folder.join("installed");
-    if installed.exists() {
-        return Ok(programs);
+    let wanted = packages.join("\n");
+    if std::fs::read_to_string(&installed).is_ok_and(|there| there == wanted) {
+        return Ok(folder);
     }
     if !command::succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])) {
         apt(&["python3-venv"])?;
     }
     command::run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
     command::run(
-        Command::new(programs.join("pip"))
+        Command::new(folder.join("bin").join("pip"))
             .args(["install", "--quiet", "--disable-pip-version-check"])
-            .args(CLIENTS),
+            .args(packages),
     )?;
-    std::fs::write(&installed, CLIENTS.join("\n"))
+    std::fs::write(&installed, wanted)
         .map_err(|error| format!("{}: {error}", installed.display()))?;
-    Ok(programs)
+    Ok(folder)
 }
 
 /// The `PATH` on which qemu-img and qemu-io read over HTTP.

@@ -34,6 +34,8 @@ async fn every_size_around_a_chunk_comes_back_whole_with_its_hashes() {
         let id = client.active(json!({}), data.clone()).await;
         let image = client.show(&id).await.expect(200).json();
         assert_eq!(image["size"], size, "{size}");
+        let virtual_size = if size > 0 { json!(size) } else { Value::Null };
+        assert_eq!(image["virtual_size"], virtual_size, "{size}");
         assert_eq!(image["checksum"], md5_hex(&data), "{size}");
         assert_eq!(image["os_hash_value"], sha512_hex(&data), "{size}");
         let answer = client.download(&id).await.expect(200);

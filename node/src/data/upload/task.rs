@@ -246,7 +246,8 @@ impl Task {
         let store = &self.job.store.name;
         let data = UploadedData {
             size,
-            virtual_size: verdict.virtual_size,
+            // Of empty data it stays null, as in the reference.
+            virtual_size: verdict.virtual_size.filter(|bytes| *bytes > 0),
             checksum: digests.md5,
             os_hash_algo: algorithm.as_str().to_owned(),
             os_hash_value: digests.hash,
