@@ -21,6 +21,7 @@ mod policy;
 mod protocol;
 mod quotas;
 mod schemas;
+mod security_table;
 mod show;
 mod tags;
 mod unconfigured;
