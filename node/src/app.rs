@@ -8,6 +8,7 @@ use glimpse_store::Store;
 
 use crate::{
     api::memory::Memory,
+    auth::Auth,
     config::{Config, Problem},
     data::{DataState, slots::Slots},
     metrics::Metrics,
@@ -29,6 +30,8 @@ pub struct App {
     pub stores: Stores,
     /// Fetches by URLs that users name.
     pub outbound: Arc<Outbound>,
+    /// Who calls.
+    pub auth: Auth,
     /// Who may do what.
     pub policy: Arc<Policy>,
     /// Counters.

@@ -17,7 +17,7 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-use crate::app::App;
+use crate::{app::App, auth::keystone::Tokens};
 
 /// Upper bounds of the request durations, seconds: from a metadata read to a large transfer.
 const SECONDS: [f64; 14] = [
@@ -50,6 +50,13 @@ pub struct RouteLabel {
 pub struct ReasonLabel {
     /// One of few words.
     pub reason: &'static str,
+}
+
+/// How something that was asked for came out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// One of few words.
+    pub outcome: &'static str,
 }
 
 /// Label of [`Metrics::node_build`].
@@ -194,6 +201,17 @@ metrics! {
     http_sent_bytes: Counter = "http_sent_bytes_total",
         "Bytes written to connections to the API, heads included";
 
+    auth_cache_hits: Counter = "auth_cache_hits_total",
+        "Tokens about which the answer of the identity service was remembered";
+    auth_cache_misses: Counter = "auth_cache_misses_total",
+        "Tokens about which it was not: the request asked, or waited for another one's answer";
+    auth_validations: Family<OutcomeLabel, Counter> = "auth_validations_total",
+        "Questions to the identity service about tokens, by outcome (valid, invalid; failed: late, unreachable or a wrong answer)";
+    auth_validation_duration: Histogram = "auth_validation_duration_seconds",
+        "Time that such a question took";
+    auth_cached_tokens: Gauge = "auth_cached_tokens",
+        "Valid tokens that are remembered";
+
     upload_transfers: Gauge = "upload_transfers",
         "Uploads in progress";
     upload_finished: Counter = "upload_finished_total",
@@ -280,6 +298,7 @@ metrics! {
 }
 
 /// Why an upload or a download is refused; every reason is shown from the start, as 0.
+const VALIDATIONS: &[&str] = &["valid", "invalid", "failed"];
 const UPLOAD_REASONS: &[&str] = &["slots"];
 const DOWNLOAD_REASONS: &[&str] = &["slots", "unreadable", "cache", "manifest"];
 
@@ -296,7 +315,21 @@ impl Metrics {
                 drop(family.get_or_create(&ReasonLabel { reason }));
             }
         }
+        for outcome in VALIDATIONS {
+            drop(
+                metrics
+                    .auth_validations
+                    .get_or_create(&OutcomeLabel { outcome }),
+            );
+        }
         metrics
+    }
+
+    /// Counts one validation of a token.
+    pub fn count_validation(&self, outcome: &'static str) {
+        self.auth_validations
+            .get_or_create(&OutcomeLabel { outcome })
+            .inc();
     }
 
     /// Counts one answered request. `route` is the template (`/v2/images/{id}`), never the path:
@@ -390,6 +423,10 @@ impl Metrics {
         let process = Process::read();
         for (gauge, value) in [
             (&self.http_held, app.memory.held()),
+            (
+                &self.auth_cached_tokens,
+                app.auth.tokens().map_or(0, Tokens::remembered) as u64,
+            ),
             (&self.upload_transfers, app.upload_slots.running() as u64),
             (
                 &self.download_transfers,

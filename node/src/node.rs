@@ -17,6 +17,7 @@ use crate::{
     admin::Admin,
     api::{ImageApi, memory::Memory},
     app::App,
+    auth::Auth,
     cli::surroundings,
     clock::{self, SystemClock},
     config::{Config, Override, RegistryConfig},
@@ -58,6 +59,9 @@ pub enum StartError {
     /// The policy file.
     #[error("auth.policy_file: {0}")]
     Policy(String),
+    /// The client of the identity service.
+    #[error(transparent)]
+    Keystone(#[from] crate::keystone::SetupError),
     /// A listener.
     #[error("{key} ({address}): {cause}")]
     Listen {
@@ -349,6 +353,7 @@ fn build(
     data_dir: &DataDir,
 ) -> Result<Arc<App>, StartError> {
     let policy = Arc::new(build_policy(&config)?);
+    let auth = Auth::new(&config.auth, &metrics)?;
     // Before the log is touched: a pool of another format stops the start.
     glimpse_cache::check_pool(&data_dir.cache())?;
     let manifests = Arc::new(glimpse_cache::Manifests::open(data_dir.manifests())?);
@@ -383,6 +388,7 @@ fn build(
     let data = crate::data::DataState::new(&config.cache);
     let app = App {
         outbound: Arc::new(Outbound::new(&config, outbound::Tls::default())),
+        auth,
         upload_slots: Slots::for_uploads(&config),
         download_slots: Slots::for_downloads(&config),
         memory: Memory::new(config.limits.json_memory),

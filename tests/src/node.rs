@@ -558,7 +558,7 @@ fn write_config(path: &Path, config: &Table, api: u16, admin: u16) {
 }
 
 /// A port that nobody listens on, outside the range from which outgoing connections take theirs.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 11_000;
     const COUNT: u16 = 20_000;

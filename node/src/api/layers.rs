@@ -21,6 +21,7 @@ use crate::{
         versions::{self, Asked},
     },
     app::App,
+    auth::Call,
     data::download::ChunkUse,
     metrics::Metrics,
     serve::{Client, Service},
@@ -271,7 +272,12 @@ async fn answer(
                 request.extensions_mut().insert(Arc::clone(&chunks));
                 line.chunks = Some(chunks);
             }
-            let context = caller::identify(&api.app, request.headers())?;
+            let call = Call {
+                method: request.method(),
+                path: &path,
+                headers: request.headers(),
+            };
+            let context = caller::identify(&api.app, &call).await?;
             line.caller = Some(Arc::clone(&context));
             router::call(api, context, resource, request).await
         }

@@ -71,7 +71,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
 
 /// Microseconds since the epoch of an ISO 8601 time: `2026-01-31`, `20260131T235959Z`,
 /// `2026-01-31T23:59:59.5+02:00`; UTC where no zone is named.
-pub(super) fn parse(text: &str) -> Option<i128> {
+pub(crate) fn parse(text: &str) -> Option<i128> {
     let mut rest = Cursor(text.as_bytes());
     let year = rest.digits(4, 4)?;
     let (mut month, mut day) = (1, 1);

@@ -1,9 +1,43 @@
 //! What each auth mode makes of a request's headers.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::{Context, Unauthorized, authenticate};
-use crate::{config::AuthMode, policy::Policy};
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+
+use super::{Auth, AuthError, Call, Context, Unauthorized};
+use crate::{
+    config::{AuthConfig, AuthMode},
+    metrics::Metrics,
+    policy::Policy,
+};
+
+/// Who a request is from, in a mode that asks nobody.
+fn authenticate(
+    config: AuthConfig,
+    headers: &HeaderMap,
+    policy: &Policy,
+) -> Result<Arc<Context>, Unauthorized> {
+    let auth = Auth::new(&config, &Arc::new(Metrics::default())).unwrap();
+    let call = Call {
+        method: &Method::GET,
+        path: "/v2/images",
+        headers,
+    };
+    match auth.caller(&call, policy).now_or_never().unwrap() {
+        Ok(context) => Ok(context),
+        Err(AuthError::Unauthorized(cause)) => Err(cause),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn of(mode: AuthMode) -> AuthConfig {
+    AuthConfig {
+        mode,
+        ..AuthConfig::default()
+    }
+}
 
 fn ask(headers: &[(&str, &str)]) -> Result<Context, Unauthorized> {
     let mut map = HeaderMap::new();
@@ -13,7 +47,7 @@ fn ask(headers: &[(&str, &str)]) -> Result<Context, Unauthorized> {
             HeaderValue::from_bytes(value.as_bytes()).unwrap(),
         );
     }
-    authenticate(AuthMode::TrustedHeaders, &map, &Policy::defaults()).map(|c| (*c).clone())
+    authenticate(of(AuthMode::TrustedHeaders), &map, &Policy::defaults()).map(|c| (*c).clone())
 }
 
 const CONFIRMED: (&str, &str) = ("X-Identity-Status", "Confirmed");
@@ -22,10 +56,10 @@ const CONFIRMED: (&str, &str) = ("X-Identity-Status", "Confirmed");
 fn without_auth_everyone_is_the_same_admin_whatever_the_headers() {
     let mut headers = HeaderMap::new();
     let policy = Policy::defaults();
-    let first = authenticate(AuthMode::None, &headers, &policy).unwrap();
+    let first = authenticate(of(AuthMode::None), &headers, &policy).unwrap();
     headers.insert("x-identity-status", HeaderValue::from_static("Invalid"));
     headers.insert("x-roles", HeaderValue::from_static("reader"));
-    let second = authenticate(AuthMode::None, &headers, &policy).unwrap();
+    let second = authenticate(of(AuthMode::None), &headers, &policy).unwrap();
     assert!(std::sync::Arc::ptr_eq(&first, &second));
     assert!(first.is_admin && !first.foreign_scope);
     assert_eq!(first.project_id.as_deref(), Some("default"));
@@ -118,7 +152,7 @@ fn an_admin_is_whom_the_policy_says() {
     headers.insert("x-identity-status", HeaderValue::from_static("Confirmed"));
     for (role, is_admin) in [("admin", false), ("cloud_admin", true)] {
         headers.insert("x-roles", HeaderValue::from_static(role));
-        let context = authenticate(AuthMode::TrustedHeaders, &headers, &policy).unwrap();
+        let context = authenticate(of(AuthMode::TrustedHeaders), &headers, &policy).unwrap();
         assert_eq!(context.is_admin, is_admin, "{role}");
     }
 }
@@ -173,4 +207,29 @@ fn a_header_given_twice_or_not_in_ascii_is_refused() {
     ] {
         assert_eq!(ask(headers), Err(Unauthorized::Malformed(name)));
     }
+}
+
+#[test]
+fn who_proves_no_identity_may_read_where_that_is_allowed_and_the_proven_are_who_they_are() {
+    let config = AuthConfig {
+        allow_anonymous: true,
+        ..of(AuthMode::TrustedHeaders)
+    };
+    let policy = Policy::defaults();
+    let mut headers = HeaderMap::new();
+    headers.insert("x-roles", HeaderValue::from_static("admin"));
+    headers.insert("x-project-id", HeaderValue::from_static("p"));
+    for status in [None, Some("Invalid")] {
+        if let Some(status) = status {
+            headers.insert("x-identity-status", HeaderValue::from_static(status));
+        }
+        let caller = authenticate(config.clone(), &headers, &policy).unwrap();
+        assert!(caller.read_only && !caller.is_admin);
+        assert_eq!(caller.project_id.as_deref(), Some(""));
+        assert_eq!(caller.user_id, None);
+        assert_eq!(caller.roles, ["reader"]);
+    }
+    headers.insert("x-identity-status", HeaderValue::from_static("Confirmed"));
+    let caller = authenticate(config, &headers, &policy).unwrap();
+    assert!(!caller.read_only && caller.is_admin);
 }

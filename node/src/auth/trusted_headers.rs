@@ -8,7 +8,7 @@
 use http::HeaderMap;
 
 use super::{Context, Unauthorized};
-use crate::policy::{Policy, Target};
+use crate::policy::Policy;
 
 /// Reads the identity headers. An empty value is an absent one.
 pub(super) fn context(headers: &HeaderMap, policy: &Policy) -> Result<Context, Unauthorized> {
@@ -19,7 +19,9 @@ pub(super) fn context(headers: &HeaderMap, policy: &Policy) -> Result<Context, U
         one(headers, "x-service-identity-status")?.is_none_or(|status| status == "Confirmed");
     let mut context = Context {
         user_id: one(headers, "x-user-id")?.map(String::from),
+        user_domain_id: one(headers, "x-user-domain-id")?.map(String::from),
         project_id: project(headers)?.map(String::from),
+        project_domain_id: one(headers, "x-project-domain-id")?.map(String::from),
         roles: roles(one(headers, "x-roles")?),
         service_roles: match service_confirmed {
             true => roles(one(headers, "x-service-roles")?),
@@ -29,16 +31,8 @@ pub(super) fn context(headers: &HeaderMap, policy: &Policy) -> Result<Context, U
             || one(headers, "x-domain-id")?.is_some(),
         ..Context::default()
     };
-    context.is_admin = policy.allows("context_is_admin", &context, &own_project(&context));
+    context.is_admin = super::is_admin(policy, &context);
     Ok(context)
-}
-
-/// `context_is_admin` is asked about the caller itself.
-fn own_project(context: &Context) -> Target<'_> {
-    Target {
-        owner: context.project_id.as_deref(),
-        ..Target::default()
-    }
 }
 
 /// `X-Tenant-Id` is the old name of `X-Project-Id`, and speaks only where there is no header of the

@@ -5,6 +5,7 @@
 //! is, and what `ops/glimpse.example.toml` must hold.
 
 mod environment;
+mod keystone;
 mod schema;
 mod sections;
 #[cfg(test)]
@@ -24,15 +25,14 @@ use serde::{Deserialize, Serialize};
 use crate::api::properties::Properties;
 
 pub use environment::Override;
+pub use keystone::KeystoneConfig;
 pub(crate) use schema::nearest;
 pub use sections::{
     AdminConfig, ApiConfig, AuthConfig, AuthMode, CacheConfig, ImageFormatConfig, Limits,
     LogConfig, LogFormat, NodeConfig, OutboundConfig, ReaperConfig, RegistryConfig, StoreConfig,
     WorkersConfig,
 };
-pub use unbuilt::{
-    ClusterConfig, ClusterTls, EdgeConfig, ImportConfig, KeystoneConfig, Tls, UriFilter,
-};
+pub use unbuilt::{ClusterConfig, ClusterTls, EdgeConfig, ImportConfig, Tls, UriFilter};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -5,7 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    unbuilt::{KeystoneConfig, Tls},
+    KeystoneConfig,
+    unbuilt::Tls,
     values::{self, strings},
 };
 use crate::{api::properties::Properties, data::hashes::Algorithm};
@@ -95,7 +96,7 @@ impl Default for AdminConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AuthConfig {
-    /// none | trusted-headers
+    /// none | keystone | trusted-headers
     pub mode: AuthMode,
     /// Rules merged over the defaults.
     #[serde(with = "values::optional_path")]
@@ -109,7 +110,9 @@ pub struct AuthConfig {
     pub reread_interval: Duration,
     /// Serve an insecure mode beyond loopback.
     pub allow_insecure: bool,
-    /// Not built yet.
+    /// Who proves no identity may read what is public.
+    pub allow_anonymous: bool,
+    /// `[auth.keystone]`
     pub keystone: KeystoneConfig,
 }
 
@@ -122,6 +125,7 @@ impl Default for AuthConfig {
             enforce_new_defaults: true,
             reread_interval: Duration::from_secs(1),
             allow_insecure: false,
+            allow_anonymous: false,
             keystone: KeystoneConfig::default(),
         }
     }
@@ -133,8 +137,21 @@ pub enum AuthMode {
     /// Every caller is an admin of project "default".
     #[default]
     None,
+    /// Tokens of an identity service.
+    Keystone,
     /// Identity headers as an authenticating proxy sets them.
     TrustedHeaders,
+}
+
+impl AuthMode {
+    /// As in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Keystone => "keystone",
+            Self::TrustedHeaders => "trusted-headers",
+        }
+    }
 }
 
 /// `[registry]`: the replicated log and the tables. The bounds of the group are documented in

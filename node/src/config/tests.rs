@@ -361,7 +361,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
     for (text, key) in [
         ("[api]\ntls = { cert = \"a\" }", "api.tls.cert"),
         ("[api]\ntls = { key = \"a\" }", "api.tls.key"),
-        ("[auth]\nmode = \"keystone\"", "auth.mode"),
         ("[cluster]\nlisten = \"127.0.0.1:9393\"", "cluster.listen"),
         ("[cluster]\nadvertise = \"a:1\"", "cluster.advertise"),
         ("[cluster]\ntls = { ca = \"a\" }", "cluster.tls.ca"),
@@ -745,4 +744,51 @@ fn what_a_401_names_is_a_url_that_a_header_can_hold() {
         let text = format!("[auth.keystone]\nauth_url = \"{url}\"\n");
         refused(load(&text), "auth.keystone.auth_url", "must be a URL");
     }
+}
+
+#[test]
+fn keystone_needs_an_account_and_may_be_served_beyond_loopback() {
+    let mode = "[api]\nlisten = \"0.0.0.0:0\"\n[auth]\nmode = \"keystone\"\n[auth.keystone]\n";
+    refused(load(mode), "auth.keystone.password", "must be set");
+    let config = load(&format!("{mode}password = \"x\"\n")).unwrap();
+    let warned = |config: &Config| -> Vec<String> {
+        let warnings = config.warnings().into_iter();
+        warnings.map(|warning| warning.key).collect()
+    };
+    assert_eq!(warned(&config), ["api.listen"]);
+    let credential = format!("{mode}application_credential_id = \"a\"\n");
+    refused(
+        load(&credential),
+        "auth.keystone.application_credential_secret",
+        "must be set",
+    );
+    load(&format!(
+        "{credential}application_credential_secret = \"x\"\n"
+    ))
+    .unwrap();
+    for (text, key, words) in [
+        ("keyfile = \"/dev/null\"", "certfile", "go together"),
+        ("cafile = \"/nowhere\"", "cafile", "No such file"),
+        ("concurrent_calls = 0", "concurrent_calls", "at least 1"),
+        ("cached_tokens = 0", "cached_tokens", "at least 1"),
+        ("answer_size = \"1KiB\"", "answer_size", "at least 16KiB"),
+        (
+            "www_authenticate_uri = \"x\"",
+            "www_authenticate_uri",
+            "must be a URL",
+        ),
+    ] {
+        let key = format!("auth.keystone.{key}");
+        refused(
+            load(&format!("{mode}password = \"x\"\n{text}\n")),
+            &key,
+            words,
+        );
+    }
+    let weak = "insecure = true\nservice_token_roles_required = false\n";
+    let config = load(&format!("{mode}password = \"x\"\n{weak}")).unwrap();
+    assert_eq!(warned(&config).len(), 3);
+    // What another mode does not read.
+    let unread = load("[auth.keystone]\ninsecure = true\n").unwrap();
+    assert!(warned(&unread).contains(&"auth.keystone".to_owned()));
 }

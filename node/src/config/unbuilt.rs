@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{self, Secret, strings};
+use super::values::strings;
 
 /// `[api] tls`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,41 +16,6 @@ pub struct Tls {
     pub cert: PathBuf,
     /// Key, PEM.
     pub key: PathBuf,
-}
-
-/// `[auth.keystone]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct KeystoneConfig {
-    /// Base URL of the identity service.
-    pub auth_url: String,
-    /// Who this node is there.
-    pub username: String,
-    /// Its password, or read from `password_file`.
-    pub password: Secret,
-    /// File that holds the password.
-    #[serde(with = "values::optional_path")]
-    pub password_file: Option<PathBuf>,
-    /// Its project.
-    pub project_name: String,
-    /// Domain of the user.
-    pub user_domain_name: String,
-    /// Domain of the project.
-    pub project_domain_name: String,
-}
-
-impl Default for KeystoneConfig {
-    fn default() -> Self {
-        Self {
-            auth_url: "http://127.0.0.1:5000/v3".to_owned(),
-            username: "glance".to_owned(),
-            password: Secret::default(),
-            password_file: None,
-            project_name: "service".to_owned(),
-            user_domain_name: "Default".to_owned(),
-            project_domain_name: "Default".to_owned(),
-        }
-    }
 }
 
 /// `[cluster]`

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
-use super::{
-    AuthMode, Config, Problem,
-    values::{Secret, show_size},
-};
+use super::{AuthMode, Config, Problem, values::show_size};
 use crate::format;
 
 /// What a feature of a later version says.
@@ -17,6 +14,7 @@ impl Config {
         let mut found = Vec::new();
         self.check_node(&mut found);
         self.check_listeners(&mut found);
+        self.check_keystone(&mut found);
         self.check_unbuilt(&mut found);
         self.check_stores(&mut found);
         self.check_formats(&mut found);
@@ -48,12 +46,6 @@ impl Config {
                 "must be a URL such as \"https://images.example.org\", or empty",
             ));
         }
-        if !is_url(&self.auth.keystone.auth_url) {
-            found.push(Problem::new(
-                "auth.keystone.auth_url",
-                "must be a URL such as \"https://identity.example.org/v3\"",
-            ));
-        }
         if let Some(path) = &self.auth.policy_file
             && let Err(cause) = std::fs::File::open(path)
         {
@@ -69,11 +61,12 @@ impl Config {
         let api = self.api.listen.parse::<SocketAddr>();
         match api {
             Err(_) => found.push(Problem::new("api.listen", form)),
-            Ok(address) if !address.ip().is_loopback() && !self.auth.allow_insecure => {
-                let mode = match self.auth.mode {
-                    AuthMode::None => "none",
-                    AuthMode::TrustedHeaders => "trusted-headers",
-                };
+            Ok(address)
+                if !address.ip().is_loopback()
+                    && !self.auth.allow_insecure
+                    && self.auth.mode != AuthMode::Keystone =>
+            {
+                let mode = self.auth.mode.as_str();
                 found.push(Problem::new(
                     "auth.mode",
                     format!(
@@ -330,26 +323,12 @@ impl Config {
 
     /// Reads the secrets that are in files.
     pub(super) fn read_secrets(&mut self) -> Vec<Problem> {
-        let keystone = &mut self.auth.keystone;
-        let Some(path) = &keystone.password_file else {
-            return Vec::new();
-        };
-        let key = "auth.keystone.password_file";
-        if !keystone.password.is_empty() {
-            return vec![Problem::new(key, "is set together with password")];
-        }
-        match std::fs::read_to_string(path) {
-            Ok(text) => {
-                keystone.password = Secret::new(text.trim_end_matches(['\r', '\n']));
-                Vec::new()
-            }
-            Err(cause) => vec![Problem::new(key, format!("{}: {cause}", path.display()))],
-        }
+        self.auth.keystone.read_secrets()
     }
 }
 
 /// Whether it is a URL of a server, which headers and links may carry as it is.
-fn is_url(text: &str) -> bool {
+pub(super) fn is_url(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'<' | b'>');
     ["http://", "https://"]
         .iter()

@@ -58,10 +58,7 @@ impl<'de> Deserialize<'de> for Secret {
 
 impl Serialize for AuthMode {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(match self {
-            Self::None => "none",
-            Self::TrustedHeaders => "trusted-headers",
-        })
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -70,9 +67,9 @@ impl<'de> Deserialize<'de> for AuthMode {
         match String::deserialize(deserializer)?.as_str() {
             "none" => Ok(Self::None),
             "trusted-headers" => Ok(Self::TrustedHeaders),
-            "keystone" => Err(D::Error::custom("\"keystone\" is not built yet")),
+            "keystone" => Ok(Self::Keystone),
             other => Err(D::Error::custom(format!(
-                "{other:?} is no mode: none or trusted-headers"
+                "{other:?} is no mode: none, keystone or trusted-headers"
             ))),
         }
     }

@@ -4,9 +4,8 @@
 use std::net::SocketAddr;
 
 use super::{
-    AuthMode, CacheConfig, Config, ImageFormatConfig, Limits, Problem,
-    unbuilt::{ClusterConfig, KeystoneConfig},
-    values::strings,
+    AuthMode, CacheConfig, Config, ImageFormatConfig, KeystoneConfig, Limits, Problem,
+    unbuilt::ClusterConfig, values::strings,
 };
 use crate::telemetry;
 
@@ -36,6 +35,7 @@ impl Config {
                     self.api.listen
                 ),
             )),
+            AuthMode::Keystone => self.warn_of_keystone(&mut found),
             AuthMode::TrustedHeaders => found.push(Problem::new(
                 "auth.mode",
                 format!(
@@ -67,14 +67,8 @@ impl Config {
 
     fn warn_of_no_effect(&self, found: &mut Vec<Problem>) {
         let bootstrap = ClusterConfig::default().bootstrap;
-        // What a 401 names.
-        let keystone = KeystoneConfig {
-            auth_url: self.auth.keystone.auth_url.clone(),
-            ..KeystoneConfig::default()
-        };
         let set = [
             ("cluster.bootstrap", self.cluster.bootstrap != bootstrap),
-            ("auth.keystone", self.auth.keystone != keystone),
             (
                 "limits.image_location_quota",
                 self.limits.image_location_quota != Limits::default().image_location_quota,
@@ -95,6 +89,22 @@ impl Config {
                     "has no effect: what reads it is not built yet",
                 ));
             }
+        }
+        // What a 401 names counts in every mode.
+        let keystone = KeystoneConfig {
+            auth_url: self.auth.keystone.auth_url.clone(),
+            www_authenticate_uri: self.auth.keystone.www_authenticate_uri.clone(),
+            ..KeystoneConfig::default()
+        };
+        if self.auth.mode != AuthMode::Keystone && self.auth.keystone != keystone {
+            found.push(Problem::new(
+                "auth.keystone",
+                "has no effect but for auth_url and www_authenticate_uri: auth.mode is not \"keystone\"",
+            ));
+        }
+        if self.auth.mode == AuthMode::None && self.auth.allow_anonymous {
+            let message = "has no effect: with auth.mode = \"none\" every caller is an admin";
+            found.push(Problem::new("auth.allow_anonymous", message));
         }
     }
 

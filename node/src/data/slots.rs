@@ -66,7 +66,7 @@ impl Slots {
             bound,
             per_project: match mode {
                 AuthMode::None => 0,
-                AuthMode::TrustedHeaders => per_project,
+                AuthMode::Keystone | AuthMode::TrustedHeaders => per_project,
             },
             projects: Mutex::default(),
         })

@@ -31,6 +31,7 @@ use tokio::sync::mpsc;
 use crate::{
     api::{error::ApiError, image_data, memory::Memory},
     app::{App, NamedStore, Stores},
+    auth::Auth,
     auth::Context,
     config::{AuthMode, Config, ReaperConfig},
     data::{DataState, slots::Slots},
@@ -150,8 +151,10 @@ impl Rig {
             unpooled_wait: config.cache.unpooled_wait,
         };
         let data = DataState::new(&config.cache);
+        let metrics = Arc::new(Metrics::default());
         let app = App {
             outbound: Arc::new(Outbound::new(&config, outbound::Tls::default())),
+            auth: Auth::new(&config.auth, &metrics).unwrap(),
             upload_slots: Slots::for_uploads(&config),
             download_slots: Slots::for_downloads(&config),
             memory: Memory::new(config.limits.json_memory),
@@ -164,7 +167,7 @@ impl Rig {
                 by_name: [(store.name.clone(), store)].into(),
             },
             policy: Arc::new(Policy::defaults()),
-            metrics: Arc::new(Metrics::default()),
+            metrics,
             data,
         };
         Self {
