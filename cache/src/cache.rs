@@ -24,6 +24,9 @@ use crate::{
     pool::{Checks, Mappings, Pool, Settings, Slot},
 };
 
+/// Chunks that are looked up under one lock.
+const LOOKUPS_AT_ONCE: usize = 4096;
+
 /// Settings.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -280,6 +283,29 @@ impl Cache {
     /// not fit for it or [`Config::sendfile`] is off.
     pub fn mappings(&self) -> &Mappings {
         self.pool.mappings()
+    }
+
+    /// How many of these chunks are in the pool, repeated ones as often as they stand there. Not
+    /// verified, and no read: it changes nothing about who leaves next.
+    pub fn count_held(&self, names: &[ChunkName]) -> usize {
+        // In pieces, so that nobody waits long for the lock.
+        let pieces = names.chunks(LOOKUPS_AT_ONCE);
+        pieces.map(|piece| self.pool.count_held(piece)).sum()
+    }
+
+    /// Drops these chunks from the pool; those that are being sent stay readable until they are.
+    /// The bytes dropped.
+    pub fn forget(&self, names: impl IntoIterator<Item = ChunkName>) -> u64 {
+        names
+            .into_iter()
+            .filter_map(|name| self.pool.forget(name))
+            .map(u64::from)
+            .sum()
+    }
+
+    /// Drops every chunk that is in the pool now. The bytes dropped.
+    pub fn clear(&self) -> u64 {
+        self.forget(self.pool.names())
     }
 
     /// `len` zeros (at most [`CHUNK_SIZE`]) without allocation.

@@ -83,6 +83,12 @@ impl Manifest {
         }
     }
 
+    /// The names of its chunks that are not zeros, in order; one that is repeated without another
+    /// between stands once.
+    pub fn names(&self) -> &[ChunkName] {
+        &self.names
+    }
+
     /// Bytes of the chunk at `index`; none past the end.
     pub fn chunk_len(&self, index: u32) -> u32 {
         let start = u64::from(index) * u64::from(CHUNK_SIZE);

@@ -476,7 +476,7 @@ fn create(root: &Path, now: std::time::Duration) -> Result<Identity, DataDirErro
 }
 
 /// Gives a file of the root new content, durably and at once.
-fn replace(root: &Path, name: &str, text: &str) -> Result<(), DataDirError> {
+pub(crate) fn replace(root: &Path, name: &str, text: &str) -> Result<(), DataDirError> {
     let path = root.join(name);
     let new = root.join(format!("{name}.new"));
     let mut file = OpenOptions::new()

@@ -291,6 +291,10 @@ metrics! {
         "Slots passed over for a fill because what they held was still on its way to a client";
     cache_evictions: Counter = "cache_evictions_total",
         "Slots that were reused";
+    cache_prefetched_images: Counter = "cache_prefetched_images_total",
+        "Images that were fetched into the cache because that was asked for";
+    cache_prefetch_failures: Counter = "cache_prefetch_failures_total",
+        "Images whose fetch into the cache was given up";
     cache_used_slots: Gauge = "cache_used_slots",
         "Slots in use";
     cache_slots: Gauge = "cache_slots",

@@ -299,7 +299,12 @@ impl Node {
             Err(late) => note(&mut result, "the registry", late),
         }
         let cache = Arc::clone(&self.app.cache);
-        let checkpoint = tokio::task::spawn_blocking(move || cache.checkpoint());
+        let app = Arc::clone(&self.app);
+        let checkpoint = tokio::task::spawn_blocking(move || {
+            let saved = app.data.cached.save();
+            saved.unwrap_or_else(|cause| tracing::warn!(cause, "hits of cached images are lost"));
+            cache.checkpoint()
+        });
         match tokio::time::timeout_at(deadline, checkpoint).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(cause))) => note(&mut result, "the cache", cause),
@@ -385,7 +390,7 @@ fn build(
     if roots != known_roots {
         data_dir.keep_store_roots(&roots)?;
     }
-    let data = crate::data::DataState::new(&config.cache);
+    let data = crate::data::DataState::new(&config.cache, data_dir.root());
     let app = App {
         outbound: Arc::new(Outbound::new(&config, outbound::Tls::default())),
         auth,

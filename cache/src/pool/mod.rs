@@ -7,6 +7,7 @@
 //! places than the bound allows are never made. When the bytes of a slot are good enough to serve
 //! is told in `slot`.
 
+mod contents;
 mod index;
 mod layout;
 mod map;

@@ -18,7 +18,7 @@ use crate::{
         images::Turns,
         router::{self, Resource},
         schemas::Schemas,
-        versions::{self, Asked},
+        versions::{self, Asked, Offer},
     },
     app::App,
     auth::Call,
@@ -242,7 +242,8 @@ async fn answer(
         let accept = request.headers().get(header::ACCEPT);
         return healthcheck::answer(request.method(), accept, disable_file).await;
     }
-    let asked = versions::negotiate(&path, request.headers());
+    let offer = Offer::of(&api.app.config);
+    let asked = versions::negotiate(&path, request.headers(), offer);
     let resource = match &asked {
         Asked::Resource(rest) => Resource::find(rest),
         Asked::Versions(_) | Asked::Root => None,
@@ -257,7 +258,10 @@ async fn answer(
         return Ok(Response::new(Body::empty()));
     }
     match asked {
-        Asked::Versions(status) => Ok(versions::document(status, &api.base(request.headers()))),
+        Asked::Versions(status) => {
+            let base = api.base(request.headers());
+            Ok(versions::document(status, &base, offer))
+        }
         Asked::Root => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::FOUND;

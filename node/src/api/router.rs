@@ -46,6 +46,10 @@ pub(super) enum Resource<'p> {
     CacheNodes(&'p str),
     CacheClean,
     CachePrune,
+    CachedImages,
+    CachedImage(&'p str),
+    QueuedImages,
+    QueuedImage(&'p str),
     Namespaces,
     MetadefTypes,
     Namespace(&'p str),
@@ -92,6 +96,10 @@ impl<'p> Resource<'p> {
             ["cache", "prune"] => Self::CachePrune,
             ["cache", id] => Self::CacheImage(id),
             ["cache", "nodes", id] => Self::CacheNodes(id),
+            ["cached_images"] => Self::CachedImages,
+            ["cached_images", id] => Self::CachedImage(id),
+            ["queued_images"] => Self::QueuedImages,
+            ["queued_images", id] => Self::QueuedImage(id),
             ["metadefs", "namespaces"] => Self::Namespaces,
             ["metadefs", "resource_types"] => Self::MetadefTypes,
             ["metadefs", "namespaces", name] => Self::Namespace(name),
@@ -140,6 +148,10 @@ impl<'p> Resource<'p> {
             Self::CacheNodes(_) => "/v2/cache/nodes/{id}",
             Self::CacheClean => "/v2/cache/clean",
             Self::CachePrune => "/v2/cache/prune",
+            Self::CachedImages => "/v2/cached_images",
+            Self::CachedImage(_) => "/v2/cached_images/{id}",
+            Self::QueuedImages => "/v2/queued_images",
+            Self::QueuedImage(_) => "/v2/queued_images/{id}",
             Self::Namespaces => "/v2/metadefs/namespaces",
             Self::MetadefTypes => "/v2/metadefs/resource_types",
             Self::Namespace(_) => "/v2/metadefs/namespaces/{namespace}",
@@ -163,7 +175,10 @@ impl<'p> Resource<'p> {
             | Self::Members(id)
             | Self::Member(id, _)
             | Self::StoreImage(_, id)
-            | Self::CacheImage(id) => id.parse().ok(),
+            | Self::CacheImage(id)
+            | Self::CacheNodes(id)
+            | Self::CachedImage(id)
+            | Self::QueuedImage(id) => id.parse().ok(),
             Self::Images
             | Self::Schema(_)
             | Self::InfoImport
@@ -173,9 +188,10 @@ impl<'p> Resource<'p> {
             | Self::Tasks
             | Self::Task(_)
             | Self::Cache
-            | Self::CacheNodes(_)
             | Self::CacheClean
             | Self::CachePrune
+            | Self::CachedImages
+            | Self::QueuedImages
             | Self::Namespaces
             | Self::MetadefTypes
             | Self::Namespace(_)
@@ -208,11 +224,11 @@ impl<'p> Resource<'p> {
             | Self::InfoUsage
             | Self::CacheNodes(_)
             | Self::MetadefTypes => "GET",
-            Self::Tag(..) | Self::CacheImage(_) => "PUT, DELETE",
+            Self::Tag(..) | Self::CacheImage(_) | Self::QueuedImage(_) => "PUT, DELETE",
             Self::Member(..) | Self::Namespace(_) => "GET, PUT, DELETE",
-            Self::StoreImage(..) => "DELETE",
+            Self::StoreImage(..) | Self::CachedImage(_) => "DELETE",
             Self::Task(_) => "GET, DELETE",
-            Self::Cache => "GET, DELETE",
+            Self::Cache | Self::CachedImages | Self::QueuedImages => "GET, DELETE",
             Self::NamespacePart(_, part) => match part.as_bytes() {
                 b"resource_types" => "GET, POST",
                 _ => "GET, POST, DELETE",
@@ -223,6 +239,14 @@ impl<'p> Resource<'p> {
                 _ => "GET, PUT, DELETE",
             },
         }
+    }
+
+    /// Whether it is of the older interface to the cache, which is there only if it is asked for.
+    const fn is_legacy_cache(self) -> bool {
+        matches!(
+            self,
+            Self::CachedImages | Self::CachedImage(_) | Self::QueuedImages | Self::QueuedImage(_)
+        )
     }
 
     /// Whether the resource has the method.
@@ -265,6 +289,10 @@ impl<'p> Resource<'p> {
             | Self::CacheImage(_)
             | Self::CacheClean
             | Self::CachePrune
+            | Self::CachedImages
+            | Self::CachedImage(_)
+            | Self::QueuedImages
+            | Self::QueuedImage(_)
             | Self::Namespaces => false,
         }
     }
@@ -278,7 +306,11 @@ pub(super) async fn call(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let method = request.method().clone();
-    let unknown = |resource: &Resource<'_>| matches!(resource, Resource::Schema(name) if api.schemas.get(name).is_none());
+    let legacy_cache = api.app.config.cache.legacy_api;
+    let unknown = |resource: &Resource<'_>| {
+        matches!(resource, Resource::Schema(name) if api.schemas.get(name).is_none())
+            || resource.is_legacy_cache() && !legacy_cache
+    };
     let Some(resource) = resource.filter(|resource| !unknown(resource)) else {
         return Err(unroutable(&method));
     };
@@ -358,12 +390,22 @@ async fn answer(
         (R::Tasks, POST) => tasks::create(app, caller, request).await,
         (R::Task(id), GET) => tasks::show(app, caller, id),
         (R::Task(_), DELETE) => tasks::delete(app, caller),
-        (R::Cache, GET) => cache::refuse(app, caller, "cache_list"),
-        (R::Cache | R::CacheImage(_), DELETE) => cache::refuse(app, caller, "cache_delete"),
-        (R::CacheImage(_), PUT) => cache::refuse(app, caller, "cache_image"),
-        (R::CacheNodes(_), GET) => cache::refuse(app, caller, "list_cached_nodes"),
-        (R::CacheClean, POST) => cache::refuse(app, caller, "cache_clean"),
-        (R::CachePrune, POST) => cache::refuse(app, caller, "cache_prune"),
+        (R::Cache, GET) => cache::list(app, caller).await,
+        (R::Cache, DELETE) => cache::clear(app, caller, request.headers()).await,
+        (R::CacheImage(id), PUT) => cache::queue(app, caller, id).await,
+        (R::CacheImage(id), DELETE) => cache::drop_image(app, caller, id).await,
+        (R::CacheNodes(id), GET) => {
+            cache::nodes(app, caller, id, &api.base(request.headers())).await
+        }
+        (R::CacheClean, POST) => cache::clean(app, caller).await,
+        (R::CachePrune, POST) => cache::prune(app, caller),
+        (R::CachedImages, GET) => cache::legacy::cached(app, caller).await,
+        (R::CachedImages, DELETE) => cache::legacy::clear_cached(app, caller).await,
+        (R::CachedImage(id), DELETE) => cache::legacy::drop_cached(app, caller, id).await,
+        (R::QueuedImages, GET) => cache::legacy::queue(app, caller),
+        (R::QueuedImages, DELETE) => cache::legacy::clear_queue(app, caller).await,
+        (R::QueuedImage(id), PUT) => cache::legacy::enqueue_image(app, caller, id).await,
+        (R::QueuedImage(id), DELETE) => cache::legacy::dequeue(app, caller, id).await,
         (R::Namespaces, GET) => metadefs::namespaces(app, caller, query),
         (R::Namespaces, POST) => metadefs::create(app, caller),
         (R::MetadefTypes, GET) => metadefs::resource_types(app, caller),
@@ -490,6 +532,10 @@ mod tests {
             Resource::CacheNodes(id),
             Resource::CacheClean,
             Resource::CachePrune,
+            Resource::CachedImages,
+            Resource::CachedImage(id),
+            Resource::QueuedImages,
+            Resource::QueuedImage(id),
             Resource::Namespaces,
             Resource::MetadefTypes,
             Resource::Namespace("n"),

@@ -4,31 +4,73 @@
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
 
-use crate::api::images;
+use crate::{api::images, config::Config};
 
 /// Begins an `Accept` that names a version.
 const MEDIA_TYPE: &str = "application/vnd.openstack.images-";
 
-/// The versions of the document, newest features first, with the one that is current. v2.14, v2.16
-/// and v2.18 say that the cache has an API, and are unknown before it has one.
-const LISTED: [(&str, &str); 16] = [
-    ("v2.17", "CURRENT"),
-    ("v2.15", "SUPPORTED"),
-    ("v2.13", "SUPPORTED"),
-    ("v2.12", "SUPPORTED"),
-    ("v2.11", "SUPPORTED"),
-    ("v2.10", "SUPPORTED"),
-    ("v2.9", "SUPPORTED"),
-    ("v2.8", "SUPPORTED"),
-    ("v2.7", "SUPPORTED"),
-    ("v2.6", "SUPPORTED"),
-    ("v2.5", "SUPPORTED"),
-    ("v2.4", "SUPPORTED"),
-    ("v2.3", "SUPPORTED"),
-    ("v2.2", "SUPPORTED"),
-    ("v2.1", "SUPPORTED"),
-    ("v2.0", "SUPPORTED"),
+/// The versions of the document (image-api 1.3), newest features first, and what each one needs. The
+/// first that is offered is current.
+const VERSIONS: [(&str, Needs); 19] = [
+    ("v2.18", Needs::CacheApi),
+    ("v2.17", Needs::Nothing),
+    ("v2.16", Needs::CacheApi),
+    ("v2.15", Needs::Nothing),
+    ("v2.14", Needs::CacheApi),
+    ("v2.13", Needs::Nothing),
+    ("v2.12", Needs::Nothing),
+    ("v2.11", Needs::Nothing),
+    ("v2.10", Needs::Nothing),
+    ("v2.9", Needs::Nothing),
+    ("v2.8", Needs::Nothing),
+    ("v2.7", Needs::Nothing),
+    ("v2.6", Needs::Nothing),
+    ("v2.5", Needs::Nothing),
+    ("v2.4", Needs::Nothing),
+    ("v2.3", Needs::Nothing),
+    ("v2.2", Needs::Nothing),
+    ("v2.1", Needs::Nothing),
+    ("v2.0", Needs::Nothing),
 ];
+
+/// What a version is listed and known with only. Those that need several stores in the reference
+/// (2.8, 2.10 to 2.13) need nothing: stores have names here, be it one or more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    /// `cache.api`, as the reference needs `image_cache_dir`.
+    CacheApi,
+}
+
+/// What a node offers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offer {
+    cache_api: bool,
+}
+
+impl Offer {
+    /// By its configuration.
+    pub(super) const fn of(config: &Config) -> Self {
+        Self {
+            cache_api: config.cache.api,
+        }
+    }
+
+    fn versions(self) -> impl Iterator<Item = &'static str> {
+        let offered = move |needs| match needs {
+            Needs::Nothing => true,
+            Needs::CacheApi => self.cache_api,
+        };
+        VERSIONS
+            .into_iter()
+            .filter_map(move |(id, needs)| offered(needs).then_some(id))
+    }
+
+    /// `v2`, or a version of the document.
+    fn knows(self, version: &str) -> bool {
+        version == "v2" || self.versions().any(|listed| listed == version)
+    }
+}
 
 /// What a path asks for before any resource is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +84,7 @@ pub(super) enum Asked<'p> {
 }
 
 /// Splits the version off a decoded path, or takes it from `Accept`.
-pub(super) fn negotiate<'p>(path: &'p str, headers: &HeaderMap) -> Asked<'p> {
+pub(super) fn negotiate<'p>(path: &'p str, headers: &HeaderMap, offer: Offer) -> Asked<'p> {
     let trimmed = path.trim_start_matches('/');
     let (first, rest) = match trimmed.split_once('/') {
         Some((first, rest)) => (first, Some(rest)),
@@ -56,37 +98,30 @@ pub(super) fn negotiate<'p>(path: &'p str, headers: &HeaderMap) -> Asked<'p> {
         .and_then(|value| value.to_str().ok())
         .and_then(|accept| accept.strip_prefix(MEDIA_TYPE));
     if let Some(version) = by_accept {
-        return if known(version) {
+        return if offer.knows(version) {
             Asked::Resource(path.strip_prefix('/').unwrap_or(path))
         } else {
             Asked::Versions(StatusCode::MULTIPLE_CHOICES)
         };
     }
-    match (known(first), rest) {
+    match (offer.knows(first), rest) {
         (false, _) => Asked::Versions(StatusCode::MULTIPLE_CHOICES),
         (true, None) => Asked::Root,
         (true, Some(rest)) => Asked::Resource(rest),
     }
 }
 
-/// `v2`, or a version of the document.
-fn known(version: &str) -> bool {
-    version == "v2" || LISTED.iter().any(|(listed, _)| *listed == version)
-}
-
 /// The document, its links made from `base`.
-pub(super) fn document(status: StatusCode, base: &str) -> Response {
+pub(super) fn document(status: StatusCode, base: &str, offer: Offer) -> Response {
     let href = format!("{base}/v2/");
-    let versions: Vec<_> = LISTED
-        .iter()
-        .map(|(id, status)| {
-            serde_json::json!({
-                "id": id,
-                "status": status,
-                "links": [{"rel": "self", "href": href}],
-            })
+    let row = |(at, id): (usize, &str)| {
+        serde_json::json!({
+            "id": id,
+            "status": if at == 0 { "CURRENT" } else { "SUPPORTED" },
+            "links": [{"rel": "self", "href": href}],
         })
-        .collect();
+    };
+    let versions: Vec<_> = offer.versions().enumerate().map(row).collect();
     let mut response = images::json(serde_json::json!({ "versions": versions }).to_string());
     *response.status_mut() = status;
     response
@@ -99,13 +134,16 @@ mod tests {
 
     use super::*;
 
+    const ALL: Offer = Offer { cache_api: true };
+    const PLAIN: Offer = Offer { cache_api: false };
+
     fn asked(path: &str) -> Asked<'_> {
-        negotiate(path, &HeaderMap::new())
+        negotiate(path, &HeaderMap::new(), PLAIN)
     }
 
     #[test]
     fn every_version_leads_to_the_same_resource() {
-        for (version, _) in LISTED {
+        for version in PLAIN.versions() {
             let path = format!("/{version}/images/x");
             assert_eq!(asked(&path), Asked::Resource("images/x"));
         }
@@ -154,35 +192,42 @@ mod tests {
             headers
         };
         assert_eq!(
-            negotiate("/images", &headers("application/vnd.openstack.images-v2.1")),
+            negotiate(
+                "/images",
+                &headers("application/vnd.openstack.images-v2.1"),
+                ALL
+            ),
             Asked::Resource("images")
         );
         assert_eq!(
             negotiate(
                 "/v2/images",
-                &headers("application/vnd.openstack.images-v9")
+                &headers("application/vnd.openstack.images-v9"),
+                ALL
             ),
             Asked::Versions(StatusCode::MULTIPLE_CHOICES)
         );
         assert_eq!(
-            negotiate("/v2/images", &headers("application/json")),
+            negotiate("/v2/images", &headers("application/json"), ALL),
             Asked::Resource("images")
         );
     }
 
     #[tokio::test]
     async fn the_document_has_one_current_version() {
-        let response = document(StatusCode::MULTIPLE_CHOICES, "http://h:1");
-        assert_eq!(response.status(), 300);
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-        let versions = value["versions"].as_array().unwrap();
-        let current: Vec<_> = versions
-            .iter()
-            .filter(|version| version["status"] == "CURRENT")
-            .collect();
-        assert_eq!(current.len(), 1);
-        assert_eq!(current[0]["links"][0]["href"], "http://h:1/v2/");
-        assert_eq!(versions[0]["id"], "v2.17");
+        for (offer, newest, count) in [(ALL, "v2.18", 19), (PLAIN, "v2.17", 16)] {
+            let response = document(StatusCode::MULTIPLE_CHOICES, "http://h:1", offer);
+            assert_eq!(response.status(), 300);
+            let bytes = response.into_body().collect().await.unwrap().to_bytes();
+            let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            let versions = value["versions"].as_array().unwrap();
+            let current: Vec<_> = versions
+                .iter()
+                .filter(|version| version["status"] == "CURRENT")
+                .collect();
+            assert_eq!((current.len(), versions.len()), (1, count));
+            assert_eq!(current[0]["links"][0]["href"], "http://h:1/v2/");
+            assert_eq!(versions[0]["id"], newest);
+        }
     }
 }

@@ -283,6 +283,19 @@ impl Default for StoreConfig {
 pub struct CacheConfig {
     /// Always true in this version.
     pub enabled: bool,
+    /// Offer `/v2/cache` (image-api 1.8) and list the versions that have it (1.3).
+    pub api: bool,
+    /// Offer the older `/v2/cached_images` and `/v2/queued_images` besides.
+    pub legacy_api: bool,
+    /// Images of which hits and times are kept at most.
+    pub accounts: usize,
+    /// How often they are written to disk, if anything changed.
+    #[serde(with = "values::duration")]
+    pub accounts_interval: Duration,
+    /// Images that wait to be fetched into the cache at most.
+    pub queue: usize,
+    /// How often such a fetch is tried before it is given up.
+    pub prefetch_attempts: u32,
     /// Bytes of the disk tier.
     #[serde(with = "values::size")]
     pub size: u64,
@@ -326,6 +339,12 @@ impl Default for CacheConfig {
     fn default() -> Self {
         Self {
             enabled: true,
+            api: true,
+            legacy_api: false,
+            accounts: 1024,
+            accounts_interval: Duration::from_secs(60),
+            queue: 1024,
+            prefetch_attempts: 3,
             size: 20 << 30,
             keep_free: 1 << 30,
             sendfile: true,

@@ -221,6 +221,9 @@ impl Config {
         for (key, count) in [
             ("admin.connections", self.admin.connections),
             ("cache.max_fills", cache.max_fills),
+            ("cache.accounts", cache.accounts),
+            ("cache.queue", cache.queue),
+            ("cache.prefetch_attempts", cache.prefetch_attempts as usize),
             ("cache.manifest_rebuilds", cache.manifest_rebuilds),
             ("cache.manifest_rebuild_queue", cache.manifest_rebuild_queue),
             ("limits.api_limit_max", limits.api_limit_max),

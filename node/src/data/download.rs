@@ -66,6 +66,12 @@ impl ChunkUse {
         self.worst.fetch_max(cause, Ordering::Relaxed);
     }
 
+    /// Whether nothing of the answer had to come from a store.
+    fn is_hit(&self) -> bool {
+        // Held, and verified first at most.
+        self.worst.load(Ordering::Relaxed) <= Cause::Check as u8 + 1
+    }
+
     /// The worst cause, one of `CAUSES`, and how many chunks were not at hand. None if none was
     /// asked for.
     pub fn seen(&self) -> Option<(&'static str, u32)> {
@@ -365,9 +371,17 @@ impl Body for ChunkBody {
 
 impl Drop for ChunkBody {
     fn drop(&mut self) {
-        if self.begun && !self.failed && !self.range.is_empty() {
+        if !self.begun {
+            return;
+        }
+        if !self.failed && !self.range.is_empty() {
             self.app.data.counters.downloads_left.add(1);
         }
+        let (image, now) = (self.locations.image(), self.app.registry.clock());
+        self.app
+            .data
+            .cached
+            .note_read(image, self.chunks.is_hit(), now);
     }
 }
 

@@ -4,9 +4,10 @@
 //! moves the bytes past inspector, hashes and store within a bounded window; `hashes` computes.
 //! `download` turns a manifest and a range into a body; `source` is where missing chunks come from;
 //! `slots` bounds both;
-//! `manifests` keeps decoded manifests in memory; `rebuild` makes a lost one from the data;
+//! `cached` knows which images the cache holds and which it is to fetch; `manifests` keeps decoded manifests in memory; `rebuild` makes a lost one from the data;
 //! `said` keeps the log of damage short.
 
+pub mod cached;
 pub mod download;
 pub mod hashes;
 pub mod manifests;
@@ -41,6 +42,8 @@ const MAX_LEFTOVERS: usize = 1024;
 pub struct DataState {
     /// Decoded manifests.
     pub manifests: manifests::ManifestCache,
+    /// The images in the cache.
+    pub cached: cached::Cached,
     /// Counters, for metrics.
     pub counters: Counters,
     /// What the log said of damaged data lately.
@@ -57,10 +60,11 @@ pub struct DataState {
 }
 
 impl DataState {
-    /// Nothing in motion yet.
-    pub fn new(config: &CacheConfig) -> Self {
+    /// Nothing in motion yet; `dir` is the data directory. Blocks.
+    pub fn new(config: &CacheConfig, dir: &std::path::Path) -> Self {
         Self {
             manifests: manifests::ManifestCache::new(config),
+            cached: cached::Cached::open(dir, config),
             counters: Counters::default(),
             said: said::Said::default(),
             reaper_wake: Notify::default(),

@@ -6,6 +6,7 @@
 //! functions of facts (`decide.rs`).
 
 pub mod policy;
+pub mod prefetcher;
 pub mod reaper;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -52,6 +53,17 @@ pub enum StepError {
         /// What it said.
         error: glimpse_store::StoreError,
     },
+    /// An image was not fetched into the cache.
+    #[error("fetching image {image} into the cache: {cause}")]
+    Prefetch {
+        /// Which.
+        image: glimpse_registry::image::ImageId,
+        /// Why.
+        cause: String,
+    },
+    /// What is known of cached images cannot be written.
+    #[error("cached images: {0}")]
+    CachedImages(String),
     /// The manifests cannot be looked through.
     #[error("manifests: {0}")]
     Manifests(String),
@@ -139,6 +151,8 @@ pub fn spawn_all(app: &Arc<App>, shutdown: &CancellationToken) -> WorkersHandle 
     handle.spawn(reaper, config.clone(), shutdown.clone());
     let policy = policy::PolicyReader::new(Arc::clone(app));
     handle.spawn(policy, config.clone(), shutdown.clone());
+    let prefetcher = prefetcher::Prefetcher::new(Arc::clone(app));
+    handle.spawn(prefetcher, config.clone(), shutdown.clone());
     handle
 }
 

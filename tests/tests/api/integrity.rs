@@ -13,7 +13,7 @@ use serde_json::json;
 const MIB: usize = 1 << 20;
 
 /// Flips one bit of every copy of `needle` in the files below `folder`; returns how many.
-fn flip(folder: &Path, needle: &[u8]) -> usize {
+pub(crate) fn flip(folder: &Path, needle: &[u8]) -> usize {
     let mut flipped = 0;
     for path in files(folder) {
         let mut content = Vec::new();
@@ -49,7 +49,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     None
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

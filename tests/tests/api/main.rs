@@ -3,6 +3,7 @@
 
 mod actions;
 mod advisories;
+mod cache;
 mod commands;
 mod create;
 mod delete;

@@ -86,8 +86,10 @@ async fn tasks_are_for_admins_and_there_are_none() {
 }
 
 #[tokio::test]
-async fn the_cache_has_no_api_which_only_admins_are_told() {
-    let (_node, owner, _other, admin) = cast().await;
+async fn where_the_cache_has_no_api_only_admins_are_told() {
+    let node = Setup::trusted().set("cache.api", false).start().await;
+    let owner = node.client_of(&Persona::member("alpha"));
+    let admin = node.client_of(&Persona::admin());
     let id = owner.active(json!({}), "data").await;
     for (method, path) in [
         ("GET", "/v2/cache".to_owned()),

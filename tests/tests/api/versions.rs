@@ -2,11 +2,14 @@
 
 use glimpse_tests::{Node, Setup, exchange};
 
-/// What a node with several stores' features and without a cache API advertises, newest first.
-const ADVERTISED: [&str; 16] = [
-    "v2.17", "v2.15", "v2.13", "v2.12", "v2.11", "v2.10", "v2.9", "v2.8", "v2.7", "v2.6", "v2.5",
-    "v2.4", "v2.3", "v2.2", "v2.1", "v2.0",
+/// What a node advertises, newest first.
+const ADVERTISED: [&str; 19] = [
+    "v2.18", "v2.17", "v2.16", "v2.15", "v2.14", "v2.13", "v2.12", "v2.11", "v2.10", "v2.9",
+    "v2.8", "v2.7", "v2.6", "v2.5", "v2.4", "v2.3", "v2.2", "v2.1", "v2.0",
 ];
+
+/// Those that say that the cache has an API.
+const CACHE: [&str; 3] = ["v2.18", "v2.16", "v2.14"];
 
 #[tokio::test]
 async fn the_root_answers_300_with_every_version_newest_first_and_one_current() {
@@ -20,7 +23,7 @@ async fn the_root_answers_300_with_every_version_newest_first_and_one_current() 
         .collect();
     assert_eq!(ids, ADVERTISED);
     for row in versions {
-        let wanted = if row["id"] == "v2.17" {
+        let wanted = if row["id"] == "v2.18" {
             "CURRENT"
         } else {
             "SUPPORTED"
@@ -89,13 +92,35 @@ async fn every_advertised_minor_version_serves_and_others_get_the_choices() {
         "/v3",
         "/v2.99/images",
         "/images",
-        "/v2.14/images",
-        "/v2.16/images",
-        "/v2.18/images",
+        "/v2.19/images",
         "/v20/images",
     ] {
         let answer = node.client().get(path).await.expect(300);
         assert!(answer.json()["versions"].is_array(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn without_an_api_of_the_cache_its_versions_vanish_and_v2_17_is_current() {
+    let node = Setup::new().set("cache.api", false).start().await;
+    let document = node.client().get("/").await.expect(300).json();
+    let versions = document["versions"].as_array().unwrap();
+    let ids: Vec<&str> = versions
+        .iter()
+        .map(|row| row["id"].as_str().unwrap())
+        .collect();
+    let wanted: Vec<&str> = ADVERTISED
+        .into_iter()
+        .filter(|version| !CACHE.contains(version))
+        .collect();
+    assert_eq!(ids, wanted);
+    assert_eq!(
+        (&versions[0]["id"], &versions[0]["status"]),
+        (&"v2.17".into(), &"CURRENT".into())
+    );
+    for version in CACHE {
+        let path = format!("/{version}/images");
+        node.client().get(&path).await.expect(300);
     }
 }
 

@@ -150,7 +150,7 @@ impl Rig {
             unpooled_size: config.cache.unpooled_memory,
             unpooled_wait: config.cache.unpooled_wait,
         };
-        let data = DataState::new(&config.cache);
+        let data = DataState::new(&config.cache, dir.path());
         let metrics = Arc::new(Metrics::default());
         let app = App {
             outbound: Arc::new(Outbound::new(&config, outbound::Tls::default())),
