@@ -14,6 +14,7 @@ use crate::{
     metrics::Metrics,
     outbound::Outbound,
     policy::Policy,
+    tls::Certificate,
 };
 
 /// The parts of a running node. Built once by the node, shared as `Arc<App>`.
@@ -42,6 +43,8 @@ pub struct App {
     pub download_slots: Arc<Slots>,
     /// Bounds what requests hold in memory for slow clients (`limits.json_memory`).
     pub memory: Arc<Memory>,
+    /// Of the API listener, where it speaks TLS.
+    pub certificate: Option<Arc<Certificate>>,
     /// Image data in motion: decoded manifests, uploads in progress, counters.
     pub data: DataState,
 }

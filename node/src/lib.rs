@@ -22,6 +22,7 @@ pub mod readiness;
 pub mod serve;
 pub mod stores;
 pub mod telemetry;
+pub mod tls;
 pub mod workers;
 
 pub use node::Node;

@@ -5,5 +5,6 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    glimpse_node::tls::use_ring();
     glimpse_node::cli::run(&glimpse_node::cli::Cli::parse())
 }

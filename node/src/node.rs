@@ -30,6 +30,7 @@ use crate::{
     serve::{self, Counters, Drained, Server, Settings},
     stores::StoreRefused,
     telemetry,
+    tls::{Certificate, TlsError},
     workers::{self, WorkersHandle},
 };
 
@@ -62,6 +63,9 @@ pub enum StartError {
     /// The client of the identity service.
     #[error(transparent)]
     Keystone(#[from] crate::keystone::SetupError),
+    /// The certificate of the API listener.
+    #[error("api.tls: {0}")]
+    Tls(#[from] TlsError),
     /// A listener.
     #[error("{key} ({address}): {cause}")]
     Listen {
@@ -156,12 +160,19 @@ impl Node {
         metrics
             .node_start
             .set(i64::try_from(clock.wall().as_secs()).unwrap_or(0));
-        let api = bind(
+        let certificate = match config.api.tls.files() {
+            Some((cert, key)) => Some(Arc::new(Certificate::open(cert, key)?)),
+            None => None,
+        };
+        let mut api = bind(
             "api.listen",
             &config.api.listen,
             Settings::api(&config.limits),
             Counters::api(&metrics),
         )?;
+        if let Some(certificate) = &certificate {
+            api = api.with_tls(Arc::clone(certificate), config.api.tls.handshake_timeout);
+        }
         let admin = match config.admin.listen.as_str() {
             "" => None,
             listen => Some(bind(
@@ -173,7 +184,7 @@ impl Node {
         };
         let config = Arc::new(config);
         let (app, data_dir) = tokio::task::spawn_blocking(move || {
-            build(config, metrics, clock, &data_dir).map(|app| (app, data_dir))
+            build(config, metrics, clock, certificate, &data_dir).map(|app| (app, data_dir))
         })
         .await??;
         let stopping = CancellationToken::new();
@@ -195,6 +206,10 @@ impl Node {
             )
         });
         tokio::spawn(clock::watch(app.registry.clone(), stopping.clone()));
+        if let Some(certificate) = app.certificate.clone() {
+            let interval = app.config.api.tls.reload_interval;
+            tokio::spawn(certificate.watch(interval, stopping.clone()));
+        }
         let workers = workers::spawn_all(&app, &stopping);
         let service = ImageApi::new(Arc::clone(&app));
         let mappings = app.cache.mappings().clone();
@@ -355,6 +370,7 @@ fn build(
     config: Arc<Config>,
     metrics: Arc<Metrics>,
     clock: SystemClock,
+    certificate: Option<Arc<Certificate>>,
     data_dir: &DataDir,
 ) -> Result<Arc<App>, StartError> {
     let policy = Arc::new(build_policy(&config)?);
@@ -404,6 +420,7 @@ fn build(
         stores,
         policy,
         metrics,
+        certificate,
         data,
     };
     Ok(Arc::new(app))

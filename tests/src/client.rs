@@ -4,12 +4,12 @@
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use reqwest::{
-    Body, Method,
+    Body, ClientBuilder, Method,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::{Value, json};
 
-use crate::{Answer, Persona, eventually};
+use crate::{Answer, Persona, TestCertificate, TlsVersion, eventually, tls::use_ring};
 
 /// Media type of JSON-patch documents with `op`, `path`, `value`.
 pub const PATCH_V21: &str = "application/openstack-images-v2.1-json-patch";
@@ -27,15 +27,27 @@ pub struct Client {
 impl Client {
     /// A client of the server at `base` (`http://host:port`), without an identity.
     pub fn new(base: &str) -> Self {
-        // reqwest brings no cryptography; the process has one, which is the same for all.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let http = reqwest::Client::builder()
+        Self::built(base, |builder| builder)
+    }
+
+    /// A client of the server at `base` (`https://host:port`) that trusts this certificate only.
+    pub fn secure(base: &str, trusted: &TestCertificate, version: Option<TlsVersion>) -> Self {
+        Self::built(base, |builder| {
+            let builder = trusted.trust(builder);
+            match version {
+                Some(version) => version.hold(builder),
+                None => builder,
+            }
+        })
+    }
+
+    fn built(base: &str, with: impl Fn(ClientBuilder) -> ClientBuilder) -> Self {
+        use_ring();
+        let builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .expect("an HTTP client");
+            .no_proxy();
         Self {
-            http,
+            http: with(builder).build().expect("an HTTP client"),
             base: base.to_owned(),
             headers: HeaderMap::new(),
         }

@@ -13,6 +13,7 @@ mod node;
 mod persona;
 mod raw;
 pub mod samples;
+mod tls;
 
 pub use answer::Answer;
 pub use client::{Call, Client, PATCH_V20, PATCH_V21};
@@ -23,3 +24,4 @@ pub use node::{MARKER, Node, Refusal, Setup, eventually};
 pub use persona::Persona;
 pub use raw::{Raw, exchange};
 pub use rustix::process::Signal;
+pub use tls::{TestCertificate, TlsVersion};

@@ -30,9 +30,9 @@ pub(crate) use schema::nearest;
 pub use sections::{
     AdminConfig, ApiConfig, AuthConfig, AuthMode, CacheConfig, ImageFormatConfig, Limits,
     LogConfig, LogFormat, NodeConfig, OutboundConfig, ReaperConfig, RegistryConfig, StoreConfig,
-    WorkersConfig,
+    Tls, WorkersConfig,
 };
-pub use unbuilt::{ClusterConfig, ClusterTls, EdgeConfig, ImportConfig, Tls, UriFilter};
+pub use unbuilt::{ClusterConfig, ClusterTls, EdgeConfig, ImportConfig, UriFilter};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,12 +1,14 @@
 //! The sections and keys that have an effect, with their defaults (image-api 2.3 and 8.2).
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     KeystoneConfig,
-    unbuilt::Tls,
     values::{self, strings},
 };
 use crate::{api::properties::Properties, data::hashes::Algorithm};
@@ -48,7 +50,7 @@ pub struct ApiConfig {
     /// `/healthcheck` answers 503 while this file is there.
     #[serde(with = "values::optional_path")]
     pub healthcheck_disable_file: Option<PathBuf>,
-    /// Not built yet.
+    /// `[api.tls]`
     pub tls: Tls,
     /// Show `direct_url`.
     pub show_image_direct_url: bool,
@@ -69,6 +71,42 @@ impl Default for ApiConfig {
             show_image_direct_url: false,
             show_multiple_locations: false,
             hashing_algorithm: Algorithm::Sha512,
+        }
+    }
+}
+
+/// `[api.tls]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tls {
+    /// Certificate chain, PEM; none: plain HTTP.
+    #[serde(with = "values::optional_path")]
+    pub cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[serde(with = "values::optional_path")]
+    pub key: Option<PathBuf>,
+    /// A handshake that takes longer is given up.
+    #[serde(with = "values::duration")]
+    pub handshake_timeout: Duration,
+    /// The files are looked at so often, and read again when they have changed.
+    #[serde(with = "values::duration")]
+    pub reload_interval: Duration,
+}
+
+impl Tls {
+    /// The files of chain and key, if both are named.
+    pub fn files(&self) -> Option<(&Path, &Path)> {
+        self.cert.as_deref().zip(self.key.as_deref())
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            cert: None,
+            key: None,
+            handshake_timeout: Duration::from_secs(10),
+            reload_interval: Duration::from_secs(10),
         }
     }
 }

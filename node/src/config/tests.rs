@@ -359,8 +359,6 @@ fn values_of_a_wrong_type_are_refused_by_key() {
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
     for (text, key) in [
-        ("[api]\ntls = { cert = \"a\" }", "api.tls.cert"),
-        ("[api]\ntls = { key = \"a\" }", "api.tls.key"),
         ("[cluster]\nlisten = \"127.0.0.1:9393\"", "cluster.listen"),
         ("[cluster]\nadvertise = \"a:1\"", "cluster.advertise"),
         ("[cluster]\ntls = { ca = \"a\" }", "cluster.tls.ca"),
@@ -375,6 +373,17 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ("[[stores]]\ntype = \"rbd\"", "stores[0].type"),
     ] {
         refused(load(text), key, "not built yet");
+    }
+}
+
+#[test]
+fn a_certificate_and_its_key_go_together() {
+    for (text, key, words) in [
+        ("cert = \"a\"", "api.tls.key", "must name the key"),
+        ("key = \"a\"", "api.tls.cert", "must name the certificate"),
+        ("cert = \"/absent/a\", key = \"b\"", "api.tls", "/absent/a"),
+    ] {
+        refused(load(&format!("[api]\ntls = {{ {text} }}")), key, words);
     }
 }
 

@@ -8,16 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::values::strings;
 
-/// `[api] tls`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Tls {
-    /// Certificate chain, PEM.
-    pub cert: PathBuf,
-    /// Key, PEM.
-    pub key: PathBuf,
-}
-
 /// `[cluster]`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

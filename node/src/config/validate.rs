@@ -77,6 +77,22 @@ impl Config {
             }
             Ok(_) => {}
         }
+        let tls = &self.api.tls;
+        match (&tls.cert, &tls.key) {
+            (Some(cert), Some(key)) => {
+                if let Err(cause) = crate::tls::check(cert, key) {
+                    found.push(Problem::new("api.tls", cause.to_string()));
+                }
+            }
+            (Some(_), None) => found.push(Problem::new("api.tls.key", "must name the key of cert")),
+            (None, Some(_)) => {
+                found.push(Problem::new(
+                    "api.tls.cert",
+                    "must name the certificate of key",
+                ));
+            }
+            (None, None) => {}
+        }
         if !self.admin.listen.is_empty() {
             match self.admin.listen.parse::<SocketAddr>() {
                 Err(_) => found.push(Problem::new("admin.listen", form)),
@@ -91,8 +107,6 @@ impl Config {
     fn check_unbuilt(&self, found: &mut Vec<Problem>) {
         let empty = PathBuf::new();
         let asked = [
-            ("api.tls.cert", self.api.tls.cert != empty),
-            ("api.tls.key", self.api.tls.key != empty),
             ("cluster.listen", !self.cluster.listen.is_empty()),
             ("cluster.advertise", !self.cluster.advertise.is_empty()),
             ("cluster.tls.cert", self.cluster.tls.cert != empty),

@@ -45,7 +45,7 @@ impl Config {
                 ),
             )),
         }
-        if !is_loopback(&self.api.listen) {
+        if !is_loopback(&self.api.listen) && self.api.tls.files().is_none() {
             found.push(Problem::new("api.listen", "plain HTTP beyond this host"));
         }
         if !self.admin.listen.is_empty() && !is_loopback(&self.admin.listen) {

@@ -189,7 +189,7 @@ impl Outbound {
 
     fn build(&self) -> Result<Client, String> {
         // The process has one; whoever comes first installs the same.
-        drop(rustls::crypto::ring::default_provider().install_default());
+        crate::tls::use_ring();
         let trusted = match &self.tls.ca_file {
             None => None,
             Some(path) => {

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
+    io,
     net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{
@@ -17,8 +18,12 @@ use glimpse_cache::Mappings;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, sync::Notify};
+use tokio_rustls::TlsAcceptor;
 
-use super::{Client, Counters, Service, Settings, socket::Counted};
+use super::{
+    Client, Counters, Service, Settings, Tls,
+    socket::{Counted, Stream},
+};
 
 /// Bytes that a connection reads at once at most. It keeps a buffer of that size once its client has
 /// sent so much at once, and nothing counts it but `limits.connections`; of a larger one (hyper's is
@@ -30,7 +35,28 @@ pub(super) struct Failed {
     /// Whose it was.
     pub(super) client: IpAddr,
     /// What ended it.
-    pub(super) cause: hyper::Error,
+    pub(super) cause: Cause,
+}
+
+/// Why a connection did not end well.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Cause {
+    /// In HTTP.
+    #[error(transparent)]
+    Http(hyper::Error),
+    /// Before it, in TLS.
+    #[error("TLS: {0}")]
+    Handshake(io::Error),
+}
+
+impl Cause {
+    /// The peer speaks something else than this port.
+    pub(super) fn is_unreadable(&self) -> bool {
+        match self {
+            Self::Http(cause) => cause.is_parse(),
+            Self::Handshake(cause) => cause.kind() == io::ErrorKind::InvalidData,
+        }
+    }
 }
 
 /// What all connections of a listener share.
@@ -39,6 +65,7 @@ pub(super) struct Serving<S> {
     service: S,
     counters: Counters,
     mappings: Mappings,
+    tls: Option<Tls>,
     draining: AtomicBool,
     drain: Notify,
     cut: Arc<AtomicBool>,
@@ -50,6 +77,7 @@ impl<S: Service> Serving<S> {
         service: S,
         counters: Counters,
         mappings: Mappings,
+        tls: Option<Tls>,
     ) -> Self {
         let mut http = http1::Builder::new();
         // Queued, not flattened: a body's bytes are never copied on their way to the socket.
@@ -63,6 +91,7 @@ impl<S: Service> Serving<S> {
             service,
             counters,
             mappings,
+            tls,
             draining: AtomicBool::new(false),
             drain: Notify::new(),
             cut: Arc::default(),
@@ -88,6 +117,19 @@ impl<S: Service> Serving<S> {
     ) -> Result<(), Failed> {
         let client = Client::new(peer, Arc::clone(&self.cut));
         let address = client.address();
+        let stream = match &self.tls {
+            None => Stream::Plain(stream),
+            Some(tls) => match self.handshake(tls, stream).await {
+                Ok(Some(stream)) => stream,
+                Ok(None) => return Ok(()),
+                Err(cause) => {
+                    return Err(Failed {
+                        client: address,
+                        cause: Cause::Handshake(cause),
+                    });
+                }
+            },
+        };
         let service = service_fn(async |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(client.clone());
             let response = self.service.answer(request.map(Body::new)).await;
@@ -122,7 +164,25 @@ impl<S: Service> Serving<S> {
         .await
         .map_err(|cause| Failed {
             client: address,
-            cause,
+            cause: Cause::Http(cause),
         })
+    }
+
+    /// Begins TLS; `None`: the listener drains.
+    async fn handshake(&self, tls: &Tls, stream: TcpStream) -> io::Result<Option<Stream>> {
+        let mut drained = pin!(self.drain.notified());
+        // Before the flag is looked at, so that no drain is missed.
+        drained.as_mut().enable();
+        if self.draining.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let accept = TlsAcceptor::from(tls.certificate.config()).accept(stream);
+        tokio::select! {
+            () = drained => Ok(None),
+            accepted = tokio::time::timeout(tls.handshake_timeout, accept) => match accepted {
+                Ok(accepted) => accepted.map(|stream| Some(Stream::Tls(Box::new(stream)))),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            },
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! A listener: takes connections up to a bound, serves HTTP/1.1 on them, and drains.
 //!
 //! Answers go out vectored and unflattened: the bytes of a body are written from where they lie, or
-//! sent by the kernel from the file that they are mapped from.
+//! sent by the kernel from the file that they are mapped from. Under TLS they are encrypted on the way,
+//! and a connection's handshake takes its place among `limits.connections` from its first byte.
 //! A client that takes nothing is cut by the kernel (`TCP_USER_TIMEOUT`): it alone knows whether
 //! the peer takes bytes, since a write ends in the socket's buffer, which may hold minutes of a
 //! slow but honest client.
@@ -43,6 +44,7 @@ use sparse::Sparse;
 use crate::{
     config::{AdminConfig, Limits},
     metrics::Metrics,
+    tls::Certificate,
 };
 
 /// Connections that the kernel completes before we accept them.
@@ -147,6 +149,14 @@ pub struct Server {
     address: SocketAddr,
     settings: Settings,
     counters: Counters,
+    tls: Option<Tls>,
+}
+
+/// What a listener needs for TLS.
+#[derive(Clone)]
+struct Tls {
+    certificate: Arc<Certificate>,
+    handshake_timeout: Duration,
 }
 
 impl Server {
@@ -166,7 +176,17 @@ impl Server {
             address,
             settings,
             counters,
+            tls: None,
         })
+    }
+
+    /// The same speaking TLS. A connection whose handshake takes longer than that is closed.
+    pub fn with_tls(mut self, certificate: Arc<Certificate>, handshake_timeout: Duration) -> Self {
+        self.tls = Some(Tls {
+            certificate,
+            handshake_timeout,
+        });
+        self
     }
 
     /// Where it listens, with the port that the kernel chose when 0 was asked for.
@@ -187,12 +207,15 @@ impl Server {
             address,
             settings,
             counters,
+            tls,
         } = self;
+        let speaks_tls = tls.is_some();
         let serving = Arc::new(connection::Serving::new(
             &settings,
             service,
             counters.clone(),
             mappings,
+            tls,
         ));
         let mut connections = JoinSet::new();
         let mut refusals = refuse::Refusals::default();
@@ -221,7 +244,10 @@ impl Server {
                                     "connections are answered 503: too many, of all or of one peer"
                                 );
                             }
-                            refusals.answer(stream);
+                            // Under TLS an answer would take a handshake.
+                            if !speaks_tls {
+                                refusals.answer(stream);
+                            }
                             continue;
                         };
                         // The peer may be gone already.
@@ -282,7 +308,7 @@ fn note_end(
         Ok(Err(connection::Failed { client, cause })) => {
             counters.failed.inc();
             // Such a request has no line of its own: it never reached the API.
-            if cause.is_parse()
+            if cause.is_unreadable()
                 && let Some(count) = unreadable.say(Instant::now())
             {
                 tracing::info!(

@@ -5,7 +5,9 @@ use std::{
     fs::File,
     io::{self, ErrorKind, IoSlice},
     os::fd::AsFd,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
 };
 
 use glimpse_cache::Mappings;
@@ -13,6 +15,7 @@ use rustix::{
     io::Errno,
     net::{SendAncillaryBuffer, SendFlags, sendmsg},
 };
+use tokio::io::AsyncWrite;
 
 /// Mapped pieces that are shorter are copied: that costs less than a call of their own.
 const LEAST_BYTES: usize = 32 << 10;
@@ -26,6 +29,35 @@ pub(super) fn has_files(mappings: &Mappings, slices: &[IoSlice<'_>]) -> bool {
 /// Where a piece is to be sent from, if not from memory.
 fn find(mappings: &Mappings, slice: &[u8]) -> Option<(Arc<File>, u64)> {
     (slice.len() >= LEAST_BYTES).then(|| mappings.file_of(slice))?
+}
+
+/// Bytes that are read from a file for one write.
+const PIECE_BYTES: usize = 32 << 10;
+
+/// Writes the first of the slices' bytes to a stream that has to see them, and says how many. What is
+/// mapped from a file is read from the file: an error of the disk is then one, and not a signal that
+/// ends the process.
+pub(super) fn poll_copy(
+    stream: Pin<&mut impl AsyncWrite>,
+    mappings: &Mappings,
+    context: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let mapped = |slice: &IoSlice<'_>| mappings.file_of(slice);
+    let from = slices.iter().position(|slice| !slice.is_empty());
+    let slices = &slices[from.unwrap_or(0)..];
+    let Some((file, offset)) = slices.first().and_then(mapped) else {
+        let end = slices.iter().position(|slice| mapped(slice).is_some());
+        return stream.poll_write_vectored(context, &slices[..end.unwrap_or(slices.len())]);
+    };
+    let mut piece = [0; PIECE_BYTES];
+    let wanted = slices[0].len().min(PIECE_BYTES);
+    match rustix::io::pread(&*file, &mut piece[..wanted], offset) {
+        // The file ends before its mapping does: somebody cut it.
+        Ok(0) => Poll::Ready(Err(ErrorKind::UnexpectedEof.into())),
+        Ok(count) => stream.poll_write(context, &piece[..count]),
+        Err(cause) => Poll::Ready(Err(cause.into())),
+    }
 }
 
 /// Writes the first of the slices' bytes to a socket that does not block, and says how many.

@@ -1,6 +1,6 @@
 //! The socket below a connection: it counts what goes through, and notes why it failed. What lies in
-//! mapped files it sends from the files, where that is worth it. It must stay vectored, or hyper
-//! copies bodies into a buffer of its own.
+//! mapped files it sends from the files, where that is worth it and nothing has to be encrypted. It must
+//! stay vectored, or hyper copies bodies into a buffer of its own.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
@@ -14,12 +14,21 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
+use tokio_rustls::server::TlsStream;
 
 use super::{Client, Counters, send};
 
-/// A stream with its counters and its client.
+/// What a connection goes over.
+pub(super) enum Stream {
+    /// As it is.
+    Plain(TcpStream),
+    /// Encrypted.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A stream with its counters, which count the bytes of HTTP, and its client.
 pub(super) struct Counted {
-    stream: TcpStream,
+    stream: Stream,
     received: Counter,
     sent: Counter,
     client: Client,
@@ -28,7 +37,7 @@ pub(super) struct Counted {
 
 impl Counted {
     pub(super) fn new(
-        stream: TcpStream,
+        stream: Stream,
         counters: &Counters,
         client: Client,
         mappings: Mappings,
@@ -39,22 +48,6 @@ impl Counted {
             received: counters.received.clone(),
             sent: counters.sent.clone(),
             client,
-        }
-    }
-
-    fn poll_send(
-        &self,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.stream.poll_write_ready(context))?;
-            let send = || send::send(&self.stream, &self.mappings, slices);
-            match self.stream.try_io(Interest::WRITABLE, send) {
-                // It is not ready after all: now tokio knows.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
         }
     }
 
@@ -69,6 +62,23 @@ impl Counted {
     }
 }
 
+fn poll_send(
+    stream: &TcpStream,
+    mappings: &Mappings,
+    context: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(context))?;
+        let send = || send::send(stream, mappings, slices);
+        match stream.try_io(Interest::WRITABLE, send) {
+            // It is not ready after all: now tokio knows.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
+    }
+}
+
 impl AsyncRead for Counted {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -76,8 +86,15 @@ impl AsyncRead for Counted {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))
-            .inspect_err(|error| self.client.note(error))?;
+        let read = match &mut self.stream {
+            Stream::Plain(stream) => ready!(Pin::new(stream).poll_read(context, buffer)),
+            Stream::Tls(stream) => match ready!(Pin::new(stream).poll_read(context, buffer)) {
+                // Closed without a word of TLS, as many clients do. HTTP says itself what is whole.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(()),
+                read => read,
+            },
+        };
+        read.inspect_err(|error| self.client.note(error))?;
         self.received
             .inc_by((buffer.filled().len() - before) as u64);
         Poll::Ready(Ok(()))
@@ -90,8 +107,11 @@ impl AsyncWrite for Counted {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.stream).poll_write(context, data));
-        self.sent(result)
+        let result = match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(context, data),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(context, data),
+        };
+        self.sent(ready!(result))
     }
 
     fn poll_write_vectored(
@@ -99,12 +119,17 @@ impl AsyncWrite for Counted {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = if send::has_files(&self.mappings, slices) {
-            ready!(self.poll_send(context, slices))
-        } else {
-            ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))
+        let Self {
+            stream, mappings, ..
+        } = &mut *self;
+        let result = match stream {
+            Stream::Plain(stream) if send::has_files(mappings, slices) => {
+                poll_send(stream, mappings, context, slices)
+            }
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Stream::Tls(stream) => send::poll_copy(Pin::new(stream), mappings, context, slices),
         };
-        self.sent(result)
+        self.sent(ready!(result))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -112,10 +137,16 @@ impl AsyncWrite for Counted {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
     }
 }

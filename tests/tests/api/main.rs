@@ -25,6 +25,7 @@ mod schemas;
 mod security_table;
 mod show;
 mod tags;
+mod tls;
 mod unconfigured;
 mod upload;
 mod versions;

@@ -168,6 +168,7 @@ impl Rig {
             },
             policy: Arc::new(Policy::defaults()),
             metrics,
+            certificate: None,
             data,
         };
         Self {
