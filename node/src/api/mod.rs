@@ -38,4 +38,6 @@ mod versions;
 pub use layers::Api as ImageApi;
 
 #[cfg(test)]
+mod operations;
+#[cfg(test)]
 mod tests;

@@ -201,7 +201,7 @@ impl<'p> Resource<'p> {
     }
 
     /// The methods it has, as `Allow` lists them.
-    const fn allow(self) -> &'static str {
+    pub(super) const fn allow(self) -> &'static str {
         match self {
             Self::Images
             | Self::Members(_)
@@ -250,14 +250,14 @@ impl<'p> Resource<'p> {
     }
 
     /// Whether the resource has the method.
-    fn has(self, method: &Method) -> bool {
+    pub(super) fn has(self, method: &Method) -> bool {
         self.allow()
             .split(", ")
             .any(|known| known == method.as_str())
     }
 
     /// Whether a body on it is refused (image-api 1.1); the rest reads or tolerates one.
-    fn refuses_body(self, method: &Method) -> bool {
+    pub(super) fn refuses_body(self, method: &Method) -> bool {
         match self {
             Self::Image(_) => matches!(*method, Method::GET | Method::DELETE),
             Self::File(_) => matches!(*method, Method::GET | Method::HEAD),
@@ -503,46 +503,7 @@ mod tests {
     async fn every_method_that_a_resource_lists_has_an_answer_and_no_other_has_one() {
         let rig = Rig::new();
         let api = Api::new(Arc::clone(&rig.app));
-        let id = "11111111-2222-3333-4444-555555555555";
-        let part = |part| Resource::NamespacePart("n", part);
-        let item = |part| Resource::NamespaceItem("n", part);
-        let resources = [
-            Resource::Images,
-            Resource::Image(id),
-            Resource::File(id),
-            Resource::Stage(id),
-            Resource::Import(id),
-            Resource::ImageTasks(id),
-            Resource::Locations(id),
-            Resource::Deactivate(id),
-            Resource::Reactivate(id),
-            Resource::Tag(id, "t"),
-            Resource::Members(id),
-            Resource::Member(id, "m"),
-            Resource::StoreImage("local", id),
-            Resource::Schema("image"),
-            Resource::InfoImport,
-            Resource::InfoStores,
-            Resource::InfoStoresDetail,
-            Resource::InfoUsage,
-            Resource::Tasks,
-            Resource::Task(id),
-            Resource::Cache,
-            Resource::CacheImage(id),
-            Resource::CacheNodes(id),
-            Resource::CacheClean,
-            Resource::CachePrune,
-            Resource::CachedImages,
-            Resource::CachedImage(id),
-            Resource::QueuedImages,
-            Resource::QueuedImage(id),
-            Resource::Namespaces,
-            Resource::MetadefTypes,
-            Resource::Namespace("n"),
-        ];
-        let parts = ["resource_types", "properties", "objects", "tags"];
-        let parts = parts.into_iter().flat_map(|name| [part(name), item(name)]);
-        for resource in resources.into_iter().chain(parts) {
+        for resource in crate::api::operations::every() {
             for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] {
                 let method = Method::from_bytes(method.as_bytes()).unwrap();
                 let listed = resource.has(&method);
