@@ -25,7 +25,7 @@ use crate::{
     data_dir::{DataDir, DataDirError},
     metrics::Metrics,
     outbound::{self, Outbound},
-    policy::{Policy, Sources},
+    policy::{Policy, PolicyError, Sources},
     readiness::Disks,
     serve::{self, Counters, Drained, Server, Settings},
     stores::StoreRefused,
@@ -57,9 +57,9 @@ pub enum StartError {
     /// A store.
     #[error(transparent)]
     Store(#[from] StoreRefused),
-    /// The policy file.
-    #[error("auth.policy_file: {0}")]
-    Policy(String),
+    /// The policy's files, or those of property protections.
+    #[error("{}: {_0}", .0.key())]
+    Policy(PolicyError),
     /// The client of the identity service.
     #[error(transparent)]
     Keystone(#[from] crate::keystone::SetupError),
@@ -439,7 +439,7 @@ fn timed<T>(part: &'static str, work: impl FnOnce() -> T) -> T {
 
 /// Compiles the policy: the defaults with the rules of the files over them.
 pub(crate) fn build_policy(config: &Config) -> Result<Policy, StartError> {
-    Policy::load(Sources::of(&config.auth)).map_err(|error| StartError::Policy(error.to_string()))
+    Policy::load(Sources::of(&config.auth)).map_err(StartError::Policy)
 }
 
 fn cache_config(config: &Config, data_dir: &DataDir) -> glimpse_cache::Config {

@@ -9,6 +9,7 @@ use crate::{
     api::{authorize, timestamp},
     app::App,
     auth::Context,
+    policy::protection::Action,
 };
 
 /// Properties that no client sees (image-api 2.1).
@@ -85,7 +86,7 @@ pub(super) fn write(out: &mut Vec<u8>, app: &App, context: &Context, image: &Ima
     out.extend_from_slice(id);
     out.extend_from_slice(b"/file\",\"schema\":\"/v2/schemas/image\"");
     for (name, value) in &attributes.properties {
-        if HIDDEN.contains(&name.as_str()) {
+        if HIDDEN.contains(&name.as_str()) || !app.policy.may(Action::Read, name, context) {
             continue;
         }
         out.push(b',');

@@ -23,6 +23,7 @@ use crate::{
         new_image,
         patch::{self, Change},
         precondition::{self, Read},
+        protection,
     },
     app::App,
     auth::Context,
@@ -86,6 +87,7 @@ pub(super) async fn create(
         &config.limits,
     )?;
     may_create(app, context, &new)?;
+    protection::check_create(&app.policy, context, new.attributes.properties.keys())?;
     let id = new
         .id
         .unwrap_or_else(|| ImageId::from_random(rand::random()));
@@ -131,12 +133,13 @@ pub(super) async fn list(
     query: Option<&str>,
 ) -> Result<Response, ApiError> {
     let app = &api.app;
-    let listing = list_query::parse(
+    let mut listing = list_query::parse(
         query.unwrap_or_default(),
         authorize::scope(&context),
         &app.config.limits,
     )?;
     check_project(&app.policy, "get_images", &context)?;
+    protection::blind(&app.policy, &context, &mut listing.query.filters);
     if listing.is_cheap() {
         let view = app.registry.read().await?;
         return page(app, &context, &view, &listing);
@@ -255,6 +258,7 @@ pub(super) async fn update(
         let mut attributes = image.attributes.clone();
         for change in &changes {
             may_change(app, context, &image, change)?;
+            protection::check_change(&app.policy, context, &attributes, change)?;
             patch::apply(
                 change,
                 &mut attributes,

@@ -28,6 +28,7 @@ mod new_image;
 mod patch;
 mod precondition;
 pub mod properties;
+pub(crate) mod protection;
 mod router;
 mod schemas;
 mod tags;

@@ -40,7 +40,7 @@ pub(super) fn run(loaded: Result<Config, ConfigError>, output: Output) -> ExitCo
         // What only the reader of the policy file can tell.
         match Policy::load(Sources::of(&config.auth)) {
             Ok(policy) => warnings.extend(policy.warnings()),
-            Err(error) => problems.push(Problem::new("auth.policy_file", error.to_string())),
+            Err(error) => problems.push(Problem::new(error.key(), error.to_string())),
         }
         warnings.extend(surroundings::warnings(config));
     }

@@ -75,8 +75,12 @@ const SIGNALS: Section = (
 pub(super) fn write(directory: &Path) -> io::Result<()> {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
-    let mut all: Vec<&Command> = command.get_subcommands().collect();
-    all.push(&command);
+    let mut all: Vec<&Command> = vec![&command];
+    let mut at = 0;
+    while let Some(command) = all.get(at).copied() {
+        all.extend(command.get_subcommands());
+        at += 1;
+    }
     for command in all {
         let name = command.get_display_name().unwrap_or(command.get_name());
         let mut file = File::create(directory.join(format!("{name}.1")))?;
@@ -93,7 +97,7 @@ fn page(command: &Command, out: &mut impl io::Write) -> io::Result<()> {
         .render(out)?;
     let sections: &[Section] = match command.get_name() {
         "glimpse" | "serve" => &[EXIT_STATUS, ENVIRONMENT, FILES, SIGNALS],
-        "check" | "status" => &[EXIT_STATUS, ENVIRONMENT, FILES],
+        "check" | "status" | "list" | "explain" => &[EXIT_STATUS, ENVIRONMENT, FILES],
         _ => &[EXIT_STATUS],
     };
     let mut text = Roff::new();

@@ -4,6 +4,7 @@
 mod check;
 mod man;
 mod output;
+mod policy;
 pub(crate) mod status;
 pub(crate) mod surroundings;
 #[cfg(test)]
@@ -53,6 +54,9 @@ enum Command {
         #[command(flatten)]
         output: OutputFormat,
     },
+    /// List the policy's rules, check a policy, or explain what a rule decides and why
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Write the completions of a shell to standard output
     Completions {
         /// The shell
@@ -95,6 +99,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         },
         Command::Check { config, output } => check::run(config.load(), output.output),
         Command::Status { config, output } => status::run(config.load(), output.output),
+        Command::Policy(command) => policy::run(command),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "glimpse", &mut text);

@@ -11,7 +11,7 @@ use super::{
     KeystoneConfig,
     values::{self, strings},
 };
-use crate::{api::properties::Properties, data::hashes::Algorithm};
+use crate::{api::properties::Properties, data::hashes::Algorithm, policy::protection::RuleFormat};
 
 /// `[node]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -143,6 +143,11 @@ pub struct AuthConfig {
     pub policy_dirs: Vec<PathBuf>,
     /// Whether the old defaults of image-api 4.2 no longer hold beside the new ones.
     pub enforce_new_defaults: bool,
+    /// Who may do what with custom properties.
+    #[serde(with = "values::optional_path")]
+    pub property_protection_file: Option<PathBuf>,
+    /// What that file names: roles or rules.
+    pub property_protection_rule_format: RuleFormat,
     /// How often the files are looked at for changes.
     #[serde(with = "values::duration")]
     pub reread_interval: Duration,
@@ -161,6 +166,8 @@ impl Default for AuthConfig {
             policy_file: None,
             policy_dirs: Vec::new(),
             enforce_new_defaults: true,
+            property_protection_file: None,
+            property_protection_rule_format: RuleFormat::Roles,
             reread_interval: Duration::from_secs(1),
             allow_insecure: false,
             allow_anonymous: false,

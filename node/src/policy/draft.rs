@@ -57,14 +57,14 @@ impl Draft {
         index
     }
 
-    /// Reads one rule.
+    /// Reads one rule and gives its number.
     pub(super) fn define(
         &mut self,
         name: &str,
         text: &str,
         place: String,
         parse: impl FnOnce(&mut language::Intern<'_>) -> Result<Check, SyntaxError>,
-    ) -> Result<(), PolicyError> {
+    ) -> Result<usize, PolicyError> {
         let index = self.intern(name, None);
         match parse(&mut |reference| self.intern(reference, Some(index))) {
             Ok(check) => {
@@ -75,13 +75,20 @@ impl Draft {
                         check,
                     });
                 }
-                Ok(())
+                Ok(index)
             }
             Err(source) => Err(PolicyError::Syntax {
                 place,
                 rule: name.into(),
                 source,
             }),
+        }
+    }
+
+    /// Notes that something else than rules asks for it.
+    pub(super) fn asked_for(&mut self, index: usize) {
+        if let Some(rule) = self.rules.get_mut(index) {
+            rule.referrer = Some(index);
         }
     }
 
@@ -116,6 +123,7 @@ impl Draft {
         Ok(Rules {
             rules: rules.collect(),
             by_name: self.by_name,
+            protections: None,
             warnings,
         })
     }

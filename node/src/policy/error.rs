@@ -42,6 +42,14 @@ pub enum PolicyError {
         /// What is wrong.
         message: String,
     },
+    /// The file of property protections is wrong.
+    #[error("{place}: {message}")]
+    Protection {
+        /// File and line.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A rule cannot be read.
     #[error("{place}: rule `{rule}`: {source}")]
     Syntax {
@@ -80,4 +88,21 @@ pub enum PolicyError {
         /// Its name.
         rule: String,
     },
+}
+
+impl PolicyError {
+    /// The key of the configuration that names what is wrong.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Protection { .. } => "auth.property_protection_file",
+            Self::TooMany { .. } => "auth.policy_dirs",
+            Self::Unreadable { .. }
+            | Self::TooLarge { .. }
+            | Self::Malformed { .. }
+            | Self::Syntax { .. }
+            | Self::UnknownReference { .. }
+            | Self::Circle { .. }
+            | Self::TooDeep { .. } => "auth.policy_file",
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Who may do what: the oslo.policy language, parsed once to a compiled form, and the default rules
-//! of image-api 4.2 verbatim in one table. Files are read again when they change; the compiled
+//! of image-api 4.2 verbatim in one table; with them, who may touch which custom property
+//! ([`protection`]). Files are read again when they change; the compiled
 //! rules are then replaced as a whole, between one question and the next.
 //!
 //! Handlers do not ask [`Policy::allows`] about images: [`image`] knows what the target is and
@@ -12,7 +13,9 @@ mod error;
 pub mod explain;
 mod file;
 pub mod image;
+mod ini;
 mod language;
+pub mod protection;
 mod rules;
 mod sources;
 
@@ -119,6 +122,11 @@ impl Policy {
     /// See [`Rules::allows`].
     pub fn allows(&self, rule: &str, context: &Context, target: &Target<'_>) -> bool {
         self.rules.load().allows(rule, context, target)
+    }
+
+    /// See [`Rules::may`].
+    pub fn may(&self, action: protection::Action, property: &str, context: &Context) -> bool {
+        self.rules.load().may(action, property, context)
     }
 
     /// What is most likely a slip in the files, and whether they cannot be used at all any more.

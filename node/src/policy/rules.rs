@@ -6,6 +6,7 @@ use super::{
     PolicyError, Target,
     check::{Check, Question},
     defaults, draft, file, language,
+    protection::Protections,
     sources::{Entry, Sources},
 };
 use crate::auth::Context;
@@ -29,6 +30,7 @@ pub struct Rule {
 pub struct Rules {
     pub(super) rules: Vec<Rule>,
     pub(super) by_name: HashMap<Box<str>, usize>,
+    pub(super) protections: Option<Protections>,
     /// What is most likely a slip.
     pub(super) warnings: Vec<String>,
 }
@@ -72,7 +74,12 @@ impl Rules {
                 },
             )?;
         }
-        draft.compile()
+        let protections = Protections::load(sources, &mut draft)?;
+        let rules = draft.compile()?;
+        Ok(Self {
+            protections,
+            ..rules
+        })
     }
 
     /// Whether `rule` allows it. An unknown rule allows nothing: the `default` rule is empty in

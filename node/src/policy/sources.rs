@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{PolicyError, file};
+use super::{PolicyError, file, protection::RuleFormat};
 use crate::config::AuthConfig;
 
 /// Files of one directory at most.
@@ -22,6 +22,8 @@ pub struct Sources {
     pub dirs: Vec<PathBuf>,
     /// `auth.enforce_new_defaults`
     pub enforce_new_defaults: bool,
+    /// `auth.property_protection_file`, and in what form it is.
+    pub protection: Option<(PathBuf, RuleFormat)>,
 }
 
 /// A rule of a file.
@@ -44,6 +46,10 @@ impl Sources {
             file: config.policy_file.clone(),
             dirs: config.policy_dirs.clone(),
             enforce_new_defaults: config.enforce_new_defaults,
+            protection: config
+                .property_protection_file
+                .clone()
+                .map(|path| (path, config.property_protection_rule_format)),
         }
     }
 
@@ -76,7 +82,13 @@ impl Sources {
     pub(super) fn stamps(&self) -> Vec<Stamp> {
         // A directory that cannot be read shows by its own stamp, and by the error of reading it.
         let files = self.files().unwrap_or_default();
-        let named = self.file.iter().chain(&self.dirs).cloned();
+        let protection = self.protection.iter().map(|(path, _)| path);
+        let named = self
+            .file
+            .iter()
+            .chain(protection)
+            .chain(&self.dirs)
+            .cloned();
         named.chain(files).map(stamp).collect()
     }
 }

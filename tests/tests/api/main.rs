@@ -19,6 +19,7 @@ mod moves;
 mod operating;
 mod patch;
 mod policy;
+mod protections;
 mod protocol;
 mod quotas;
 mod schemas;

@@ -2,6 +2,7 @@ mod defaults;
 mod file;
 mod image;
 mod language;
+mod protection;
 
 use super::{Policy, PolicyError};
 use crate::auth::Context;
