@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::image::{
     Attributes, ImageId, Location, ManifestRef, MemberStatus, Timestamp, UploadId, Version,
 };
+use crate::metadef::MetadefCommand;
 use crate::status::Status;
 
 /// The version of the encoding of [`Envelope`]; a node refuses to apply what it does not know.
@@ -170,6 +171,8 @@ pub enum Command {
         /// The end of its lease as the proposer saw it.
         lease_seen: Timestamp,
     },
+    /// Changes metadata definitions.
+    Metadef(MetadefCommand),
 }
 
 impl Command {
@@ -177,6 +180,7 @@ impl Command {
     /// is full, so that images can still be deleted and running uploads ended.
     pub const fn grows(&self) -> bool {
         match self {
+            Self::Metadef(command) => command.grows(),
             Self::CreateImage { .. }
             | Self::UpdateImage { .. }
             | Self::AddTag { .. }

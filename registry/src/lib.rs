@@ -16,6 +16,8 @@ mod expr;
 pub mod image;
 mod list;
 pub mod machine;
+pub mod metadef;
+mod metadef_tables;
 pub mod outcome;
 mod plan;
 mod postings;

@@ -6,12 +6,14 @@
 
 mod images;
 mod members;
+mod metadefs;
 mod uploads;
 
 use std::sync::Arc;
 
 use glimpse_replication::{Fault, LogIndex};
 
+pub use self::metadefs::{MetadefChange, MetadefView};
 pub use crate::tables::{Counters, UploadState, Usage};
 use crate::{
     command::{Command, CommandId, Envelope},
@@ -39,6 +41,8 @@ pub trait StateView {
     fn upload(&self, id: ImageId) -> Result<Option<UploadState>, Fault>;
     /// Bytes of an owner.
     fn usage(&self, owner: Option<&str>) -> Result<Usage, Fault>;
+    /// The metadata definitions.
+    fn metadefs(&self) -> &dyn MetadefView;
 }
 
 /// One change to the state.
@@ -86,6 +90,8 @@ pub enum Change {
     PutPendingDelete(PendingDelete),
     /// The reaper is done with this one; absent already is fine.
     RemovePendingDelete(u64),
+    /// Changes metadata definitions.
+    Metadef(MetadefChange),
     /// Sets the counters.
     PutCounters(Counters),
     /// Remembers a command.
@@ -153,6 +159,18 @@ fn again(view: &impl StateView, remembered: Remembered) -> Result<Outcome, Fault
                 .map_or(Outcome::Done, Outcome::Member),
             None => Outcome::Done,
         },
+        Remembered::Namespace(id) => view
+            .metadefs()
+            .namespace(id)?
+            .map_or(Outcome::Done, |namespace| {
+                Outcome::Namespace(Box::new(namespace))
+            }),
+        Remembered::Definition(id, kind, name) => view
+            .metadefs()
+            .definition(id, kind, &name)?
+            .map_or(Outcome::Done, |definition| {
+                Outcome::Definition(id, kind, Box::new(definition))
+            }),
         Remembered::Done => Outcome::Done,
         Remembered::Rejected(rejection) => Outcome::Rejected(rejection),
     })
@@ -245,6 +263,7 @@ impl<V: StateView> Draft<'_, V> {
                 upload,
                 lease_seen,
             } => self.condemn_upload(*id, *upload, *lease_seen),
+            Command::Metadef(command) => self.metadef(command),
             Command::DataReaped { sequences } => {
                 self.changes.extend(
                     sequences

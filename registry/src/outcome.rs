@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     image::{Image, ImageId, Member, Version},
+    metadef::{Definition, Kind, Namespace, NamespaceId},
     status::Status,
 };
 
@@ -20,6 +21,10 @@ pub enum Outcome {
     Done,
     /// Refused.
     Rejected(Rejection),
+    /// The namespace as it is now.
+    Namespace(Box<Namespace>),
+    /// The definition as it is now, of that kind in that namespace.
+    Definition(NamespaceId, Kind, Box<Definition>),
 }
 
 /// What is remembered of an outcome, so that the same command proposed again is answered and not
@@ -34,6 +39,10 @@ pub enum Remembered {
     Done,
     /// [`Outcome::Rejected`]
     Rejected(Rejection),
+    /// [`Outcome::Namespace`]
+    Namespace(NamespaceId),
+    /// [`Outcome::Definition`]
+    Definition(NamespaceId, Kind, String),
 }
 
 impl Remembered {
@@ -42,6 +51,10 @@ impl Remembered {
         match outcome {
             Outcome::Image(image) => Self::Image(image.id),
             Outcome::Member(member) => Self::Member(member.image_id, member.member_id.clone()),
+            Outcome::Namespace(namespace) => Self::Namespace(namespace.id),
+            Outcome::Definition(id, kind, definition) => {
+                Self::Definition(*id, *kind, definition.name.clone())
+            }
             Outcome::Done => Self::Done,
             Outcome::Rejected(rejection) => Self::Rejected(rejection.clone()),
         }
@@ -57,8 +70,8 @@ pub enum Rejection {
     /// The id is in use, or was.
     #[error("image id is already taken")]
     IdTaken,
-    /// Somebody else changed the image first.
-    #[error("the image has changed (it is at version {current})")]
+    /// Somebody else changed the record first.
+    #[error("the record has changed (it is at version {current})")]
     VersionConflict {
         /// Where it is now.
         current: Version,
@@ -93,7 +106,7 @@ pub enum Rejection {
     /// A count quota.
     #[error("{what} limit exceeded: {attempted} attempted, {limit} allowed")]
     CountQuota {
-        /// `tag` or `member`.
+        /// What is counted.
         what: CountedThing,
         /// Would be.
         attempted: u64,
@@ -119,6 +132,24 @@ pub enum Rejection {
     /// The upload that was to be condemned has renewed its lease.
     #[error("the upload is alive")]
     UploadAlive,
+    /// No such namespace of metadata definitions.
+    #[error("namespace not found")]
+    NamespaceNotFound,
+    /// Another namespace has that name.
+    #[error("a namespace of this name exists")]
+    NamespaceExists,
+    /// Nothing is removed from a protected namespace, nor the namespace.
+    #[error("the namespace is protected")]
+    NamespaceProtected,
+    /// No such definition in the namespace.
+    #[error("definition not found")]
+    DefinitionNotFound,
+    /// The namespace has one of that kind and name, or the command has two.
+    #[error("there is a definition named {name} already")]
+    DefinitionExists {
+        /// That name.
+        name: String,
+    },
 }
 
 /// What a [`Rejection::CountQuota`] counts.
@@ -128,6 +159,14 @@ pub enum CountedThing {
     Tag,
     /// Members of an image.
     Member,
+    /// Namespaces of metadata definitions.
+    Namespace,
+    /// Types of resources that namespaces apply to.
+    ResourceType,
+    /// Definitions in a namespace.
+    Definition,
+    /// Bytes of the definitions in a namespace.
+    DefinitionByte,
 }
 
 impl std::fmt::Display for CountedThing {
@@ -135,6 +174,10 @@ impl std::fmt::Display for CountedThing {
         f.write_str(match self {
             Self::Tag => "image_tag_quota",
             Self::Member => "image_member_quota",
+            Self::Namespace => "metadef_namespaces",
+            Self::ResourceType => "metadef_resource_types",
+            Self::Definition => "metadef_definitions",
+            Self::DefinitionByte => "metadef_namespace_size",
         })
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     command::{Command, CommandId, Envelope, UploadedData},
     encoding::{encode_envelope, fault},
     image::{Attributes, Image, ImageId, Member, MemberStatus, Timestamp, UploadId, Version},
+    metadef::{Definition, MetadefCommand, Namespace},
     outcome::{Outcome, Rejection},
     status::Status,
     store::{Reader, Remember, Store},
@@ -138,10 +139,11 @@ impl Registry {
             Err(Unavailable::Timeout) => self.group.propose(bytes).await,
             answer => answer,
         };
-        match answer? {
-            Outcome::Rejected(rejection) => Err(rejection.into()),
-            outcome @ (Outcome::Image(_) | Outcome::Member(_) | Outcome::Done) => Ok(outcome),
+        let outcome = answer?;
+        if let Outcome::Rejected(rejection) = outcome {
+            return Err(rejection.into());
         }
+        Ok(outcome)
     }
 
     /// Makes a queued image.
@@ -295,6 +297,36 @@ impl Registry {
         self.done(Command::DataReaped { sequences }).await
     }
 
+    /// Makes or changes a namespace of metadata definitions, with a command that answers with it.
+    pub async fn change_namespace(&self, command: MetadefCommand) -> Result<Namespace> {
+        match self.propose(Command::Metadef(command)).await? {
+            Outcome::Namespace(namespace) => Ok(*namespace),
+            // Done by the first of two attempts, and gone before the second.
+            Outcome::Done => Err(Rejection::NamespaceNotFound.into()),
+            outcome @ (Outcome::Image(_)
+            | Outcome::Member(_)
+            | Outcome::Definition(..)
+            | Outcome::Rejected(_)) => Err(unexpected(&outcome)),
+        }
+    }
+
+    /// Makes or changes one metadata definition, with a command that answers with it.
+    pub async fn change_definition(&self, command: MetadefCommand) -> Result<Definition> {
+        match self.propose(Command::Metadef(command)).await? {
+            Outcome::Definition(_, _, definition) => Ok(*definition),
+            Outcome::Done => Err(Rejection::DefinitionNotFound.into()),
+            outcome @ (Outcome::Image(_)
+            | Outcome::Member(_)
+            | Outcome::Namespace(_)
+            | Outcome::Rejected(_)) => Err(unexpected(&outcome)),
+        }
+    }
+
+    /// Changes metadata definitions, with a command that answers with nothing.
+    pub async fn change_metadefs(&self, command: MetadefCommand) -> Result<()> {
+        self.done(Command::Metadef(command)).await
+    }
+
     /// A view at least as new as every write acknowledged before this call (ReadIndex).
     pub async fn read(&self) -> Result<View> {
         self.group.read_index().await?;
@@ -322,7 +354,10 @@ impl Registry {
             Outcome::Image(image) => Ok(*image),
             // Done by the first of two attempts, and gone before the second.
             Outcome::Done => Err(Rejection::ImageNotFound.into()),
-            outcome @ (Outcome::Member(_) | Outcome::Rejected(_)) => Err(unexpected(&outcome)),
+            outcome @ (Outcome::Member(_)
+            | Outcome::Namespace(_)
+            | Outcome::Definition(..)
+            | Outcome::Rejected(_)) => Err(unexpected(&outcome)),
         }
     }
 
@@ -330,16 +365,21 @@ impl Registry {
         match self.propose(command).await? {
             Outcome::Member(member) => Ok(member),
             Outcome::Done => Err(Rejection::MemberNotFound.into()),
-            outcome @ (Outcome::Image(_) | Outcome::Rejected(_)) => Err(unexpected(&outcome)),
+            outcome @ (Outcome::Image(_)
+            | Outcome::Namespace(_)
+            | Outcome::Definition(..)
+            | Outcome::Rejected(_)) => Err(unexpected(&outcome)),
         }
     }
 
     async fn done(&self, command: Command) -> Result<()> {
         match self.propose(command).await? {
             Outcome::Done => Ok(()),
-            outcome @ (Outcome::Image(_) | Outcome::Member(_) | Outcome::Rejected(_)) => {
-                Err(unexpected(&outcome))
-            }
+            outcome @ (Outcome::Image(_)
+            | Outcome::Member(_)
+            | Outcome::Namespace(_)
+            | Outcome::Definition(..)
+            | Outcome::Rejected(_)) => Err(unexpected(&outcome)),
         }
     }
 
@@ -366,6 +406,8 @@ fn unexpected(outcome: &Outcome) -> Error {
     let kind = match outcome {
         Outcome::Image(_) => "an image",
         Outcome::Member(_) => "a member",
+        Outcome::Namespace(_) => "a namespace",
+        Outcome::Definition(..) => "a definition",
         Outcome::Done => "nothing",
         Outcome::Rejected(_) => "a rejection",
     };

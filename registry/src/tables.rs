@@ -12,6 +12,7 @@ use crate::{
     command::CommandId,
     encoding::{decode, fault, unsealed},
     image::{Image, ImageId, Member, PendingDelete, Timestamp, Upload},
+    metadef_tables::{DEFINITIONS, NAMES, NAMESPACES, RESOURCE_TYPES},
 };
 
 /// A table of bytes by bytes.
@@ -44,7 +45,7 @@ pub(crate) const REMEMBERED_ORDER: Definition = TableDefinition::new("remembered
 pub(crate) const POSTINGS: Definition = TableDefinition::new("postings");
 
 /// All tables, in the order of a snapshot.
-pub(crate) const ALL: [Definition; 11] = [
+pub(crate) const ALL: [Definition; 15] = [
     META,
     IDS,
     RECORDS,
@@ -56,6 +57,10 @@ pub(crate) const ALL: [Definition; 11] = [
     REMEMBERED,
     REMEMBERED_ORDER,
     POSTINGS,
+    NAMES,
+    NAMESPACES,
+    DEFINITIONS,
+    RESOURCE_TYPES,
 ];
 
 /// Key of the table format.

@@ -11,6 +11,7 @@ mod golden;
 mod handle;
 mod listing;
 mod lost_answer;
+mod metadefs;
 mod model;
 mod oracle;
 mod rules;

@@ -15,6 +15,9 @@ use crate::{
         Image, ImageId, ManifestRef, Member, PendingDelete, Timestamp, Upload, UploadRow,
         Visibility,
     },
+    machine::MetadefView as _,
+    metadef::{Definition, Kind, Namespace, NamespaceId, ResourceType},
+    metadef_tables::MetadefTables,
     query::Scope,
     record_cache::{MAX_RECORD, RecordCache},
     status::Status,
@@ -185,6 +188,44 @@ impl View {
             .collect()
     }
 
+    /// The namespace of metadata definitions of that name.
+    pub fn namespace(&self, name: &str) -> Result<Option<Namespace>> {
+        let tables = self.metadefs()?;
+        match tables.namespace_named(name)? {
+            Some(id) => Ok(tables.namespace(id)?),
+            None => Ok(None),
+        }
+    }
+
+    /// All namespaces, in no order that means anything.
+    pub fn namespaces(&self) -> Result<Vec<Namespace>> {
+        Ok(self.metadefs()?.namespaces()?)
+    }
+
+    /// One definition.
+    pub fn definition(
+        &self,
+        id: NamespaceId,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Option<Definition>> {
+        Ok(self.metadefs()?.definition(id, kind, name)?)
+    }
+
+    /// The definitions of a kind in a namespace, in the order in which they were made.
+    pub fn definitions(&self, id: NamespaceId, kind: Kind) -> Result<Vec<Definition>> {
+        let mut found = self.metadefs()?.definitions(id, kind)?;
+        found.sort_by_key(|definition| (definition.created_at, definition.position));
+        Ok(found)
+    }
+
+    /// All types of resources, in the order in which they were made.
+    pub fn resource_types(&self) -> Result<Vec<ResourceType>> {
+        let mut found = self.metadefs()?.resource_types()?;
+        found.sort_by_key(|resource_type| resource_type.created_at);
+        Ok(found)
+    }
+
     /// The machine's time: the largest time in the log.
     pub fn time(&self) -> Timestamp {
         self.0.meta.counters.time
@@ -282,6 +323,10 @@ impl View {
         }
         let table = self.open(definition)?;
         Ok(slot.get_or_init(|| table))
+    }
+
+    fn metadefs(&self) -> Result<MetadefTables<Table>, Fault> {
+        MetadefTables::open(|definition| self.0.transaction.open_table(definition))
     }
 
     fn open(&self, definition: tables::Definition) -> Result<Table, Fault> {

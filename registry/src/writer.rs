@@ -9,7 +9,8 @@ use crate::{
     command::CommandId,
     encoding::{encode, fault, sealed},
     image::{Image, ImageId, Member},
-    machine::{Change, StateView},
+    machine::{Change, MetadefView, StateView},
+    metadef_tables::MetadefTables,
     outcome::Remembered,
     postings::{Pending, Posting},
     tables::{self, Counters, Meta, UploadState, Usage},
@@ -52,6 +53,7 @@ pub(crate) struct Writer<'t> {
     remembered: Open<'t>,
     remembered_order: Open<'t>,
     postings: Open<'t>,
+    metadefs: MetadefTables<Open<'t>>,
     pending: Pending,
     /// Rows whose records are not what they were.
     changed: BTreeSet<u32>,
@@ -82,6 +84,7 @@ impl<'t> Writer<'t> {
             remembered: open(tables::REMEMBERED)?,
             remembered_order: open(tables::REMEMBERED_ORDER)?,
             postings: open(tables::POSTINGS)?,
+            metadefs: MetadefTables::open(|definition| transaction.open_table(definition))?,
             pending: Pending::default(),
             changed: BTreeSet::new(),
             meta,
@@ -144,6 +147,7 @@ impl<'t> Writer<'t> {
             Change::RemovePendingDelete(sequence) => {
                 remove(&mut self.pending_deletes, &sequence.to_be_bytes())
             }
+            Change::Metadef(change) => self.metadefs.carry_out(change),
             Change::PutCounters(counters) => {
                 self.meta.counters = counters;
                 Ok(())
@@ -272,5 +276,9 @@ impl StateView for Writer<'_> {
     fn usage(&self, owner: Option<&str>) -> Result<Usage, Fault> {
         let usage = tables::get(&self.usage, "reading usage", &tables::owner_key(owner))?;
         Ok(usage.unwrap_or_default())
+    }
+
+    fn metadefs(&self) -> &dyn MetadefView {
+        &self.metadefs
     }
 }

@@ -185,17 +185,22 @@ impl From<RegistryError> for ApiError {
 impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         let status = match &rejection {
-            Rejection::ImageNotFound | Rejection::MemberNotFound | Rejection::TagNotFound => {
-                StatusCode::NOT_FOUND
-            }
+            Rejection::ImageNotFound
+            | Rejection::MemberNotFound
+            | Rejection::TagNotFound
+            | Rejection::NamespaceNotFound
+            | Rejection::DefinitionNotFound => StatusCode::NOT_FOUND,
             Rejection::IdTaken
             | Rejection::VersionConflict { .. }
             | Rejection::ForbiddenMove { .. }
             | Rejection::UploadAlive
+            | Rejection::NamespaceExists
+            | Rejection::DefinitionExists { .. }
             | Rejection::MemberExists => StatusCode::CONFLICT,
-            Rejection::Protected | Rejection::FormatsFrozen | Rejection::NotShared => {
-                StatusCode::FORBIDDEN
-            }
+            Rejection::Protected
+            | Rejection::FormatsFrozen
+            | Rejection::NotShared
+            | Rejection::NamespaceProtected => StatusCode::FORBIDDEN,
             Rejection::FormatsUnset => StatusCode::BAD_REQUEST,
             Rejection::StorageQuota { .. } | Rejection::CountQuota { .. } => {
                 StatusCode::PAYLOAD_TOO_LARGE
@@ -311,7 +316,7 @@ impl From<Failed> for ApiError {
     fn from(_: Failed) -> Self {
         Self::new(
             StatusCode::PRECONDITION_FAILED,
-            "The image has changed: it is not in the state that the request's conditions ask for.",
+            "The record has changed: it is not in the state that the request's conditions ask for.",
         )
     }
 }

@@ -215,7 +215,7 @@ const ESCAPED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b' ');
 
-fn encode(out: &mut Vec<u8>, text: &str) {
+pub(super) fn encode(out: &mut Vec<u8>, text: &str) {
     for piece in utf8_percent_encode(text, &ESCAPED) {
         out.extend(
             piece

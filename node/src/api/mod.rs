@@ -30,6 +30,7 @@ mod precondition;
 pub mod properties;
 pub(crate) mod protection;
 mod router;
+mod schema_check;
 mod schemas;
 mod tags;
 mod tasks;

@@ -10,7 +10,7 @@ impl Resource<'_> {
     /// The template with the part of a namespace that it is about.
     fn kind(self) -> String {
         match self {
-            Self::NamespacePart(_, part) | Self::NamespaceItem(_, part) => {
+            Self::NamespacePart(_, part) | Self::NamespaceItem(_, part, _) => {
                 self.template().replace("{part}", part)
             }
             _ => self.template().to_owned(),
@@ -156,7 +156,7 @@ pub(super) fn every() -> Vec<Resource<'static>> {
     ];
     for part in ["resource_types", "properties", "objects", "tags"] {
         all.push(Resource::NamespacePart("n", part));
-        all.push(Resource::NamespaceItem("n", part));
+        all.push(Resource::NamespaceItem("n", part, "i"));
     }
     all
 }

@@ -54,7 +54,7 @@ pub(super) enum Resource<'p> {
     MetadefTypes,
     Namespace(&'p str),
     NamespacePart(&'p str, &'p str),
-    NamespaceItem(&'p str, &'p str),
+    NamespaceItem(&'p str, &'p str, &'p str),
 }
 
 impl<'p> Resource<'p> {
@@ -114,8 +114,8 @@ impl<'p> Resource<'p> {
                 "namespaces",
                 name,
                 part @ ("resource_types" | "properties" | "objects" | "tags"),
-                _,
-            ] => Self::NamespaceItem(name, part),
+                item,
+            ] => Self::NamespaceItem(name, part, item),
             _ => return None,
         })
     }
@@ -233,7 +233,7 @@ impl<'p> Resource<'p> {
                 b"resource_types" => "GET, POST",
                 _ => "GET, POST, DELETE",
             },
-            Self::NamespaceItem(_, part) => match part.as_bytes() {
+            Self::NamespaceItem(_, part, _) => match part.as_bytes() {
                 b"resource_types" => "DELETE",
                 b"tags" => "GET, POST, PUT, DELETE",
                 _ => "GET, PUT, DELETE",
@@ -276,7 +276,7 @@ impl<'p> Resource<'p> {
             | Self::InfoStoresDetail => true,
             Self::Namespace(_) => matches!(*method, Method::GET | Method::DELETE),
             Self::NamespacePart(..) => *method == Method::GET,
-            Self::NamespaceItem(_, part) => {
+            Self::NamespaceItem(_, part, _) => {
                 part != "properties" && matches!(*method, Method::GET | Method::DELETE)
             }
             Self::Images
@@ -406,15 +406,14 @@ async fn answer(
         (R::QueuedImages, DELETE) => cache::legacy::clear_queue(app, caller).await,
         (R::QueuedImage(id), PUT) => cache::legacy::enqueue_image(app, caller, id).await,
         (R::QueuedImage(id), DELETE) => cache::legacy::dequeue(app, caller, id).await,
-        (R::Namespaces, GET) => metadefs::namespaces(app, caller, query),
-        (R::Namespaces, POST) => metadefs::create(app, caller),
-        (R::MetadefTypes, GET) => metadefs::resource_types(app, caller),
-        (R::Namespace(name), GET | PUT | DELETE)
-        | (R::NamespacePart(name, "resource_types"), GET | POST)
-        | (R::NamespacePart(name, "properties" | "objects" | "tags"), GET | POST | DELETE)
-        | (R::NamespaceItem(name, "resource_types"), DELETE)
-        | (R::NamespaceItem(name, "properties" | "objects"), GET | PUT | DELETE)
-        | (R::NamespaceItem(name, "tags"), GET | POST | PUT | DELETE) => metadefs::within(name),
+        (
+            R::Namespaces
+            | R::MetadefTypes
+            | R::Namespace(_)
+            | R::NamespacePart(..)
+            | R::NamespaceItem(..),
+            method,
+        ) => Box::pin(metadefs::answer(api, caller, resource, method, request)).await,
         (resource, _) => Err(ApiError::method_not_allowed(resource.allow())),
     }
 }
@@ -454,7 +453,7 @@ mod tests {
             ("cache/x", Resource::CacheImage("x")),
             (
                 "metadefs/namespaces/n/tags/t",
-                Resource::NamespaceItem("n", "tags"),
+                Resource::NamespaceItem("n", "tags", "t"),
             ),
         ] {
             assert_eq!(Resource::find(path), Some(resource), "{path}");

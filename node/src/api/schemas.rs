@@ -8,6 +8,8 @@ use crate::config::ImageFormatConfig;
 
 mod metadefs;
 
+pub(super) use metadefs::{MetadefBodies, bodies as metadef_bodies};
+
 pub(super) const UUID_PATTERN: &str = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-\
                             ([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$";
 

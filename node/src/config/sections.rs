@@ -436,6 +436,15 @@ pub struct Limits {
     /// Bytes of one owner; `None`: off.
     #[serde(with = "values::size_or_off")]
     pub user_storage_quota: Option<u64>,
+    /// Namespaces of metadata definitions.
+    pub metadef_namespaces: u64,
+    /// Types of resources that they are associated with.
+    pub metadef_resource_types: u64,
+    /// Definitions in one namespace.
+    pub metadef_definitions: u64,
+    /// Bytes of the definitions in one namespace, names and bodies.
+    #[serde(with = "values::size")]
+    pub metadef_namespace_size: u64,
     /// Largest page.
     pub api_limit_max: usize,
     /// Page without `limit=`.
@@ -520,6 +529,10 @@ impl Default for Limits {
             image_tag_quota: Some(128),
             image_location_quota: Some(10),
             user_storage_quota: None,
+            metadef_namespaces: 1000,
+            metadef_resource_types: 1000,
+            metadef_definitions: 1000,
+            metadef_namespace_size: 1 << 20,
             api_limit_max: 1000,
             limit_param_default: 25,
             page_bytes: 4 << 20,

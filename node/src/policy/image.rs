@@ -26,7 +26,7 @@ pub enum Denied {
 
 impl Denied {
     /// Of a rule that does not hold.
-    fn by(rule: &str) -> Self {
+    pub(super) fn by(rule: &str) -> Self {
         Self::Forbidden(format!("the policy's {rule:?} does not hold"))
     }
 }

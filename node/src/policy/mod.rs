@@ -15,6 +15,7 @@ mod file;
 pub mod image;
 mod ini;
 mod language;
+pub mod metadef;
 pub mod protection;
 mod rules;
 mod sources;

@@ -7,6 +7,7 @@ use glimpse_replication::{Committed, StateMachine as _};
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 use redb::{StorageBackend, backends::InMemoryBackend};
 
+use super::metadefs::random_metadef_command;
 use crate::{
     command::{Command, CommandId, Envelope, UploadedData},
     encoding::encode_envelope,
@@ -326,7 +327,8 @@ pub(super) fn random_command(
     let lease_until = Timestamp(now + rng.random_range(0..20 * SECOND));
     let member = (*pick(rng, &PROJECTS)).to_owned();
     let tag = (*pick(rng, &["t", "u", "v"])).to_owned();
-    match rng.random_range(0..20) {
+    match rng.random_range(0..24) {
+        20..24 => Command::Metadef(random_metadef_command(rng)),
         0..5 => Command::CreateImage {
             id,
             attributes: random_attributes(rng),

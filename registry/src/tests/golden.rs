@@ -18,6 +18,10 @@ use crate::{
         Attributes, Image, ImageId, Location, ManifestRef, Member, MemberStatus, PendingDelete,
         Timestamp, Upload, UploadId, Visibility,
     },
+    metadef::{
+        Definition, Kind, MetadefBounds, MetadefCommand, Namespace, NamespaceAttributes,
+        NamespaceId, NewDefinition, ResourceType,
+    },
     outcome::{CountedThing, Rejection, Remembered},
     status::Status,
     tables::{Counters, Meta, UploadState, Usage},
@@ -73,6 +77,81 @@ fn upload() -> Upload {
         reserved: 7,
         lease_until: Timestamp(8),
     }
+}
+
+const NAMESPACE: NamespaceId = NamespaceId(0xd4);
+
+fn namespace_attributes() -> NamespaceAttributes {
+    NamespaceAttributes {
+        name: "namespace".to_owned(),
+        display_name: Some("display".to_owned()),
+        description: Some("description".to_owned()),
+        public: true,
+        protected: false,
+        owner: Some("owner".to_owned()),
+    }
+}
+
+fn metadef_commands() -> Vec<MetadefCommand> {
+    let (id, attributes) = (NAMESPACE, namespace_attributes());
+    let bounds = MetadefBounds {
+        namespaces: 60,
+        resource_types: 61,
+        definitions: 62,
+        bytes: 63,
+    };
+    let definition = NewDefinition {
+        kind: Kind::Object,
+        name: "name".to_owned(),
+        body: "body".to_owned(),
+    };
+    let definitions = vec![definition.clone()];
+    let name = "old".to_owned();
+    vec![
+        MetadefCommand::CreateNamespace {
+            id,
+            attributes: attributes.clone(),
+            definitions: definitions.clone(),
+            bounds,
+        },
+        MetadefCommand::UpdateNamespace {
+            id,
+            expected: Some(64),
+            attributes,
+        },
+        MetadefCommand::DeleteNamespace {
+            id,
+            expected: Some(65),
+        },
+        MetadefCommand::AddDefinition {
+            id,
+            definition: definition.clone(),
+            bounds,
+        },
+        MetadefCommand::AddDefinitions {
+            id,
+            replace: Some(Kind::Tag),
+            definitions,
+            bounds,
+        },
+        MetadefCommand::UpdateDefinition {
+            id,
+            name: name.clone(),
+            expected: Some(66),
+            definition,
+            bounds,
+        },
+        MetadefCommand::RemoveDefinition {
+            id,
+            kind: Kind::Property,
+            name,
+            expected: Some(67),
+        },
+        MetadefCommand::ClearDefinitions {
+            id,
+            kind: Kind::ResourceType,
+        },
+    ]
 }
 
 fn commands() -> Vec<Command> {
@@ -183,6 +262,13 @@ fn rejections() -> Vec<Rejection> {
         Rejection::TagNotFound,
         Rejection::UploadLost,
         Rejection::UploadAlive,
+        Rejection::NamespaceNotFound,
+        Rejection::NamespaceExists,
+        Rejection::NamespaceProtected,
+        Rejection::DefinitionNotFound,
+        Rejection::DefinitionExists {
+            name: "name".to_owned(),
+        },
     ]
 }
 
@@ -229,6 +315,9 @@ fn what_logs_and_tables_hold_is_encoded_as_ever() {
     let mut golden = Golden::default();
     for command in commands() {
         golden.command(command);
+    }
+    for command in metadef_commands() {
+        golden.command(Command::Metadef(command));
     }
     golden.value(
         "image",
@@ -296,6 +385,42 @@ fn what_logs_and_tables_hold_is_encoded_as_ever() {
             remembered: 53,
             remembered_bytes: 54,
         },
+    );
+    golden.value(
+        "namespace",
+        &Namespace {
+            id: NAMESPACE,
+            version: 70,
+            attributes: namespace_attributes(),
+            created_at: Timestamp(71),
+            updated_at: Timestamp(72),
+            definitions: 73,
+            bytes: 74,
+        },
+    );
+    golden.value(
+        "definition",
+        &Definition {
+            name: "name".to_owned(),
+            body: "body".to_owned(),
+            version: 75,
+            position: 76,
+            created_at: Timestamp(77),
+            updated_at: Timestamp(78),
+        },
+    );
+    golden.value(
+        "resource-type",
+        &ResourceType {
+            name: "name".to_owned(),
+            created_at: Timestamp(79),
+            updated_at: Timestamp(80),
+        },
+    );
+    golden.value("remembered-namespace", &Remembered::Namespace(NAMESPACE));
+    golden.value(
+        "remembered-definition",
+        &Remembered::Definition(NAMESPACE, Kind::Tag, "name".to_owned()),
     );
     golden.value("remembered-image", &Remembered::Image(ID));
     golden.value(

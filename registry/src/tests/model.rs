@@ -8,6 +8,7 @@ use rand::{RngExt as _, rngs::StdRng};
 
 use super::{
     fixture::{Node, PROJECTS, SECOND, entry, image_id, random_command, random_query, seeded},
+    metadefs,
     oracle::World,
 };
 use crate::{
@@ -30,6 +31,7 @@ struct Model {
     members: BTreeMap<(ImageId, String), Member>,
     uploads: BTreeMap<ImageId, (Upload, Option<String>)>,
     pending: BTreeMap<u64, PendingDelete>,
+    metadefs: metadefs::Model,
 }
 
 type Answer = Result<Outcome, Rejection>;
@@ -92,6 +94,7 @@ impl Model {
     fn answer(&mut self, index: u64, now: Timestamp, command: &Command) -> Answer {
         let find = |id: &ImageId| self.images.get(id).cloned().ok_or(Rejection::ImageNotFound);
         match command {
+            Command::Metadef(command) => self.metadefs.run(index, now, command),
             Command::CreateImage { id, attributes } => {
                 if self.images.contains_key(id) || self.gone.contains(id) {
                     return Err(Rejection::IdTaken);
@@ -383,6 +386,7 @@ impl Model {
     fn compare(&self, view: &View) {
         assert_eq!(view.time().0, self.time);
         assert_eq!(view.image_count(), self.images.len() as u64);
+        self.metadefs.compare(view);
         for number in 0..IDS {
             let id = image_id(number);
             let shown = self.images.get(&id).map(|_| match self.shown(id) {

@@ -3,6 +3,7 @@
 mod applying;
 mod images;
 mod members;
+mod metadefs;
 mod uploads;
 
 use super::fixture::{Node, SECOND, image_id};

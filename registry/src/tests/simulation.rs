@@ -144,7 +144,19 @@ fn is_later(first: &Outcome, again: &Outcome) -> bool {
         (Outcome::Member(first), Outcome::Member(again)) => {
             first.member_id == again.member_id && first.updated_at <= again.updated_at
         }
-        (Outcome::Image(_) | Outcome::Member(_), Outcome::Done) => true,
+        (Outcome::Namespace(first), Outcome::Namespace(again)) => {
+            first.id == again.id && first.version <= again.version
+        }
+        (Outcome::Definition(id, kind, first), Outcome::Definition(of, of_kind, again)) => {
+            (id, kind, &first.name) == (of, of_kind, &again.name) && first.version <= again.version
+        }
+        (
+            Outcome::Image(_)
+            | Outcome::Member(_)
+            | Outcome::Namespace(_)
+            | Outcome::Definition(..),
+            Outcome::Done,
+        ) => true,
         (first, again) => first == again,
     }
 }

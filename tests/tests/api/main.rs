@@ -15,6 +15,7 @@ mod integrity;
 mod limits;
 mod list;
 mod members;
+mod metadefs;
 mod moves;
 mod operating;
 mod patch;

@@ -50,6 +50,69 @@ pub(super) fn documents() -> [(&'static str, Value); 10] {
     ]
 }
 
+/// What bodies of requests must match: the documents, and what they leave open of what is nested is
+/// closed, since nothing could be made of it.
+pub(crate) struct MetadefBodies {
+    /// A namespace with everything in it.
+    pub(crate) namespace: Value,
+    /// An object.
+    pub(crate) object: Value,
+    /// A property with its name.
+    pub(crate) property: Value,
+    /// A tag.
+    pub(crate) tag: Value,
+    /// A list of tags.
+    pub(crate) tags: Value,
+    /// An association with a type of resource.
+    pub(crate) resource_type: Value,
+}
+
+/// Makes them.
+pub(crate) fn bodies() -> MetadefBodies {
+    let item = |required: &str, properties: Value| {
+        json!({
+            "type": "object",
+            "properties": properties,
+            "additionalProperties": false,
+            "required": [required],
+        })
+    };
+    let mut definition = property();
+    definition["confidential"] = json!({"type": "boolean"});
+    definition["items"]["additionalProperties"] = json!(false);
+    let mut definitions = object_definitions();
+    let properties = &mut definitions["property"]["additionalProperties"];
+    properties["properties"] = definition.clone();
+    properties["additionalProperties"] = json!(false);
+    let mut whole = namespace();
+    for (part, properties) in [
+        ("objects", object()),
+        ("tags", tag()),
+        ("resource_type_associations", resource_type()),
+    ] {
+        whole[part]["items"] = item("name", properties);
+    }
+    let tags = item("name", json!({"name": {"type": "string", "maxLength": 80}}));
+    MetadefBodies {
+        namespace: defined(
+            closed("namespace", &["namespace"], whole),
+            definitions.clone(),
+        ),
+        object: defined(closed("object", &["name"], object()), definitions),
+        property: defined(
+            closed("property", &["type", "title", "name"], definition),
+            property_definitions(),
+        ),
+        tag: closed("tag", &["name"], tag()),
+        tags: closed(
+            "tags",
+            &["tags"],
+            json!({"tags": {"type": "array", "items": tags}}),
+        ),
+        resource_type: closed("resource_type_association", &["name"], resource_type()),
+    }
+}
+
 /// A schema of exactly these properties.
 fn closed(name: &str, required: &[&str], properties: Value) -> Value {
     json!({
