@@ -1,10 +1,11 @@
 """A Keystone for tests: SQLite, one process, everything in one folder.
 
-    serve_keystone.py prepare FOLDER      makes the database, the keys and an administrator
-    serve_keystone.py serve FOLDER PORT   serves it on 127.0.0.1 until standard input ends
+    serve_keystone.py prepare FOLDER       makes the database, the keys and two users
+    serve_keystone.py serve FOLDER PORT    serves it on 127.0.0.1 until standard input ends
 
-The administrator is admin/adminpw of project admin, all in the domain Default. Everything else is made
-through the API by who tests. Run it with the Python of an environment that has keystone and waitress.
+The administrator is admin/adminpw of project admin, the service user glance/"a password" of project
+service, all in the domain Default. Everything else is made through the API by who tests. Run it with the
+Python of an environment that has keystone and waitress.
 """
 import os
 import subprocess
@@ -54,7 +55,9 @@ def prepare(folder):
     manage = os.path.join(os.path.dirname(sys.executable), 'keystone-manage')
     me = ['--keystone-user', str(os.getuid()), '--keystone-group', str(os.getgid())]
     for words in (['fernet_setup', *me], ['credential_setup', *me], ['db_sync'],
-                  ['bootstrap', '--bootstrap-password', 'adminpw', '--bootstrap-region-id', 'RegionOne']):
+                  ['bootstrap', '--bootstrap-password', 'adminpw', '--bootstrap-region-id', 'RegionOne'],
+                  ['bootstrap', '--bootstrap-password', 'a password', '--bootstrap-username', 'glance',
+                   '--bootstrap-project-name', 'service', '--bootstrap-role-name', 'service']):
         subprocess.run([manage, '--config-file', config, *words], check=True)
 
 

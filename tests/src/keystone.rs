@@ -6,6 +6,8 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Mutex,
+    time::{Duration, Instant},
 };
 
 use reqwest::{Method, header::HeaderMap};
@@ -24,6 +26,8 @@ pub struct Keystone {
     port: u16,
     token_seconds: u32,
     process: Option<Child>,
+    /// The administrator's token, and when it was made.
+    admin: Mutex<Option<(Instant, String)>>,
     http: reqwest::Client,
 }
 
@@ -52,10 +56,10 @@ impl Keystone {
             port: free_port(),
             token_seconds,
             process: None,
+            admin: Mutex::new(None),
             http: http.expect("an HTTP client"),
         };
         keystone.restart().await;
-        keystone.user("glance", "service", &["service"]).await;
         keystone
     }
 
@@ -103,6 +107,7 @@ impl Keystone {
 
     /// Makes every token that was given out invalid, while it is stopped: its keys are others then.
     pub fn forget_tokens(&self) {
+        *self.admin.lock().expect("a lock") = None;
         for key in std::fs::read_dir(self.dir.path().join("fernet")).expect("keys") {
             let path = key.expect("a key").path();
             let text = std::fs::read_to_string(&path).expect("a key");
@@ -163,13 +168,22 @@ impl Keystone {
 
     /// A token of the administrator, scoped to its project.
     pub async fn admin(&self) -> String {
+        let age = Duration::from_secs(self.token_seconds.into()) / 3;
+        if let Some((made, token)) = &*self.admin.lock().expect("a lock")
+            && made.elapsed() < age
+        {
+            return token.clone();
+        }
+        let made = Instant::now();
         let user = json!({"name": "admin", "domain": {"id": "default"}, "password": "adminpw"});
         let project = json!({"name": "admin", "domain": {"id": "default"}});
-        self.made(json!({
+        let request = json!({
             "identity": {"methods": ["password"], "password": {"user": user}},
             "scope": {"project": project},
-        }))
-        .await
+        });
+        let token = self.made(request).await;
+        *self.admin.lock().expect("a lock") = Some((made, token.clone()));
+        token
     }
 
     /// A token of a user for this scope; `null`: for none.

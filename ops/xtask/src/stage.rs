@@ -100,6 +100,13 @@ const STAGES: &[Stage] = &[
         minutes: 2,
         run: servers::full_disk,
     },
+    Stage {
+        name: "keystone",
+        what: "tokens of a real Keystone: valid, expired, revoked; Keystone slow and down",
+        servers: true,
+        minutes: 4,
+        run: servers::keystone,
+    },
 ];
 
 /// Prints every stage.

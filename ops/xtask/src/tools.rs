@@ -64,6 +64,16 @@ pub(crate) fn reference(workspace: &Workspace) -> Result<PathBuf, String> {
     venv(workspace, "venv-reference", REFERENCE)
 }
 
+/// The identity service, and what serves it.
+const KEYSTONE: &[&str] = &["keystone==30.0.0", "waitress"];
+
+/// The Python of an environment that has a Keystone.
+pub(crate) fn keystone(workspace: &Workspace) -> Result<PathBuf, String> {
+    Ok(venv(workspace, "venv-keystone", KEYSTONE)?
+        .join("bin")
+        .join("python"))
+}
+
 /// A Python environment with these packages below the target directory, made once.
 fn venv(workspace: &Workspace, name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     let folder = workspace.target.join(name);

@@ -12,6 +12,7 @@ mod etag;
 mod formats;
 mod full_store;
 mod integrity;
+mod keystone;
 mod limits;
 mod list;
 mod members;
