@@ -50,7 +50,11 @@ impl Keystone {
         copy(&variable("GLIMPSE_KEYSTONE_FOLDER"), dir.path());
         // The tests' client brings TLS along.
         drop(Client::new(""));
-        let http = reqwest::Client::builder().no_proxy().build();
+        // No connection outlives the test, and runtime, that made it: tests may share a Keystone.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .build();
         let mut keystone = Self {
             dir,
             port: free_port(),

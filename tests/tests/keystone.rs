@@ -7,6 +7,13 @@ use futures_util::{StreamExt as _, future::join_all};
 use glimpse_tests::{Client, Keystone, Node, Signal, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+/// The Keystone of tests that leave it as it is: starting one takes seconds. It ends with this process.
+async fn shared() -> &'static Keystone {
+    static SHARED: OnceCell<Keystone> = OnceCell::const_new();
+    SHARED.get_or_init(Keystone::start).await
+}
 
 fn with_token(node: &Node, token: &str) -> Client {
     node.client().with("x-auth-token", token)
@@ -15,7 +22,7 @@ fn with_token(node: &Node, token: &str) -> Client {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Keystone: cargo xtask test --stage keystone"]
 async fn a_token_is_what_keystone_says_and_a_made_up_one_is_401() {
-    let keystone = Keystone::start().await;
+    let keystone = shared().await;
     let (user, project) = keystone.user("demo", "demo", &["Member", "reader"]).await;
     keystone.user("looker", "demo", &["reader"]).await;
     keystone.user("boss", "operators", &["admin"]).await;
@@ -82,7 +89,7 @@ async fn a_token_is_what_keystone_says_and_a_made_up_one_is_401() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Keystone: cargo xtask test --stage keystone"]
 async fn requests_with_one_new_token_share_one_validation_and_later_ones_ask_nobody() {
-    let keystone = Keystone::start().await;
+    let keystone = shared().await;
     keystone.user("demo", "demo", &["member"]).await;
     let node = keystone.setup().start().await;
     let demo = with_token(&node, &keystone.token("demo", "demo").await);
@@ -208,7 +215,7 @@ async fn an_upload_whose_token_expires_goes_on_and_one_that_is_deleted_meanwhile
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Keystone: cargo xtask test --stage keystone"]
 async fn an_application_credential_may_be_used_for_what_its_rules_say() {
-    let keystone = Keystone::start().await;
+    let keystone = shared().await;
     let (user, _) = keystone.user("demo", "demo", &["member"]).await;
     let (service, _) = keystone.user("glance", "service", &["service"]).await;
     let credential = async |who: &str, user: &str, project: &str, rules: Value| {
@@ -268,7 +275,7 @@ async fn an_application_credential_may_be_used_for_what_its_rules_say() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Keystone: cargo xtask test --stage keystone"]
 async fn tokens_of_the_system_or_a_domain_are_403_and_unscoped_ones_have_no_roles() {
-    let keystone = Keystone::start().await;
+    let keystone = shared().await;
     let (user, _) = keystone.user("boss", "operators", &["admin"]).await;
     keystone.grant("/domains/default", &user, &["admin"]).await;
     keystone.grant("/system", &user, &["admin"]).await;
@@ -352,7 +359,7 @@ async fn while_keystone_is_slow_or_down_known_tokens_go_on_and_others_are_503() 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Keystone: cargo xtask test --stage keystone"]
 async fn the_anonymous_may_read_what_is_public_and_change_nothing() {
-    let keystone = Keystone::start().await;
+    let keystone = shared().await;
     keystone.user("boss", "operators", &["admin"]).await;
     let node = keystone
         .setup()
