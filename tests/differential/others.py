@@ -30,7 +30,7 @@ def protocol_step(episode):
         f"/v2/images/{image}/actions/deactivate", f"/v2/images/{image}/tags/t1", f"/v2/images/{image}/members",
         f"/v2/images/{image}/members/m", f"/v2/stores/store1/{image}", "/v2/schemas/image", "/v2/info/import",
         "/v2/info/stores", "/v2/info/stores/detail", "/v2/info/usage", "/v2/tasks", f"/v2/tasks/{episode.uuid()}", "/v2/cache",
-        f"/v2/cache/{image}", "/v2/cache/clean", "/v2/cache/prune", f"/v2/cache/nodes/{image}",
+        f"/v2/cache/{image}", "/v2/cache/clean", "/v2/cache/prune", f"/v2/cache/nodes/{image}", "/v2/cached_images", f"/v2/queued_images/{image}",
         "/v2/metadefs/namespaces", "/v2/metadefs/resource_types", "/v2/metadefs/namespaces/N",
         "/v2/metadefs/namespaces/N/objects", "/v2/metadefs/namespaces/N/objects/o",
         "/v2/metadefs/namespaces/N/properties", "/v2/metadefs/namespaces/N/properties/p",
@@ -247,5 +247,9 @@ def cache_step(episode):
         ("DELETE", f"/v2/cache/{image}", {}), ("GET", f"/v2/cache/nodes/{image}", {}), ("POST", "/v2/cache/clean", {}),
         ("POST", "/v2/cache/prune", {}), ("DELETE", "/v2/cache", {"x-image-cache-clear-target": "cache"}),
         ("DELETE", "/v2/cache", {"x-image-cache-clear-target": "queue"}), ("DELETE", "/v2/cache", {}),
-        ("DELETE", "/v2/cache", {"x-image-cache-clear-target": "x"}), ("GET", f"/v2/images/{image}/file", {})])
+        ("DELETE", "/v2/cache", {"x-image-cache-clear-target": "x"}), ("GET", f"/v2/images/{image}/file", {}),
+        ("GET", "/v2/cached_images", {}), ("DELETE", "/v2/cached_images", {}),
+        ("DELETE", f"/v2/cached_images/{image}", {}), ("GET", "/v2/queued_images", {}),
+        ("DELETE", "/v2/queued_images", {}), ("PUT", f"/v2/queued_images/{image}", {}),
+        ("DELETE", f"/v2/queued_images/{image}", {})])
     yield Request(persona, method, path, headers)

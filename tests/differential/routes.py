@@ -11,6 +11,7 @@ TEMPLATES = [
     "/v2/info/import", "/v2/info/stores", "/v2/info/stores/detail", "/v2/info/usage",
     "/v2/tasks", "/v2/tasks/{id}",
     "/v2/cache", "/v2/cache/clean", "/v2/cache/prune", "/v2/cache/{id}", "/v2/cache/nodes/{id}",
+    "/v2/cached_images", "/v2/cached_images/{id}", "/v2/queued_images", "/v2/queued_images/{id}",
     "/v2/metadefs/namespaces", "/v2/metadefs/resource_types", "/v2/metadefs/namespaces/{namespace}",
     "/v2/metadefs/namespaces/{namespace}/{part}", "/v2/metadefs/namespaces/{namespace}/{part}/{name}",
     "/", "/versions", "/healthcheck",

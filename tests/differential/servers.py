@@ -46,7 +46,7 @@ allowed_ports = []
 [wsgi]
 python_interpreter = {python}
 [paste_deploy]
-flavor = caching
+flavor = cachemanagement
 [image_format]
 disk_formats = {disk_formats}
 [oslo_policy]
@@ -70,6 +70,7 @@ mode = "trusted-headers"
 [cache]
 size = "64MiB"
 keep_free = "0B"
+legacy_api = true
 [image_format]
 disk_formats = [{disk_formats}]
 [[stores]]

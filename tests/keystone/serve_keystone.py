@@ -75,7 +75,8 @@ def serve(folder, port):
 
     threading.Thread(target=end, daemon=True).start()
     # SQLite takes one writer.
-    waitress.serve(application, host='127.0.0.1', port=int(port), threads=2)
+    threads = int(os.environ.get('KEYSTONE_THREADS', '2'))
+    waitress.serve(application, host='127.0.0.1', port=int(port), threads=threads)
 
 
 if __name__ == '__main__':

@@ -75,7 +75,11 @@ impl Api {
             .host
             .or_else(|| text(headers, "host"))
             .unwrap_or(&api.listen);
-        let scheme = forwarded.scheme.unwrap_or("http");
+        let spoken = match api.tls.files() {
+            Some(_) => "https",
+            None => "http",
+        };
+        let scheme = forwarded.scheme.unwrap_or(spoken);
         let prefix = forwarded.prefix.unwrap_or_default();
         format!("{scheme}://{host}{prefix}")
     }
