@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use glimpse_cache::{Cache, Manifests};
-use glimpse_registry::Registry;
+use glimpse_registry::{Registry, task::STAGING};
 use glimpse_store::Store;
 
 use crate::{
     api::memory::Memory,
     auth::Auth,
     config::{Config, Problem},
-    data::{DataState, slots::Slots},
+    data::{DataState, slots::Slots, staging::Staging},
     metrics::Metrics,
     outbound::Outbound,
     policy::Policy,
@@ -33,6 +33,8 @@ pub struct App {
     pub outbound: Arc<Outbound>,
     /// Who calls.
     pub auth: Auth,
+    /// Data that is to be imported.
+    pub staging: Staging,
     /// Who may do what.
     pub policy: Arc<Policy>,
     /// Counters.
@@ -50,6 +52,14 @@ pub struct App {
 }
 
 impl App {
+    /// The store of a location: a configured one, or staging.
+    pub fn place(&self, name: &str) -> Option<&NamedStore> {
+        match name {
+            STAGING => Some(&self.staging.named),
+            name => self.stores.get(name),
+        }
+    }
+
     /// What is worth knowing about configuration and policy.
     pub fn warnings(&self) -> Vec<Problem> {
         let mut found = self.config.warnings();

@@ -13,6 +13,7 @@ pub mod data;
 pub mod data_dir;
 pub mod format;
 pub mod http;
+pub mod jobs;
 pub mod keystone;
 pub mod metrics;
 pub mod node;

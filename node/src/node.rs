@@ -21,7 +21,7 @@ use crate::{
     cli::surroundings,
     clock::{self, SystemClock},
     config::{Config, Override, RegistryConfig},
-    data::slots::Slots,
+    data::{slots::Slots, staging::Staging},
     data_dir::{DataDir, DataDirError},
     metrics::Metrics,
     outbound::{self, Outbound},
@@ -60,6 +60,9 @@ pub enum StartError {
     /// The policy's files, or those of property protections.
     #[error("{}: {_0}", .0.key())]
     Policy(PolicyError),
+    /// Staging.
+    #[error("import.staging_dir: {0}")]
+    Staging(String),
     /// The client of the identity service.
     #[error(transparent)]
     Keystone(#[from] crate::keystone::SetupError),
@@ -382,6 +385,7 @@ fn build(
     let (stores, roots) = timed("the stores", || {
         crate::stores::open(&config, &known_roots, data_dir)
     })?;
+    let staging = open_staging(&config, data_dir)?;
     let pool = cache_config(&config, data_dir);
     let registry = registry_config(&config, data_dir);
     // Side by side: neither needs the other, and a large pool takes as long as a large registry.
@@ -418,12 +422,29 @@ fn build(
         cache,
         manifests,
         stores,
+        staging,
         policy,
         metrics,
         certificate,
         data,
     };
     Ok(Arc::new(app))
+}
+
+fn open_staging(config: &Config, data_dir: &DataDir) -> Result<Staging, StartError> {
+    let dir = &config.import.staging_dir;
+    let keep_free = match crate::stores::same_file_system(dir, data_dir.root()) {
+        true => config.node.keep_free,
+        false => 0,
+    };
+    Staging::open(
+        dir,
+        &data_dir.identity().cluster_id,
+        config.import.staging_size,
+        keep_free,
+        config.limits.reserve_step,
+    )
+    .map_err(StartError::Staging)
 }
 
 /// Does one part of the start, and says so if that took its time.

@@ -5,8 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::image::{
     Attributes, ImageId, Location, ManifestRef, MemberStatus, Timestamp, UploadId, Version,
 };
-use crate::metadef::MetadefCommand;
-use crate::status::Status;
+use crate::{
+    metadef::MetadefCommand,
+    status::Status,
+    task::{TaskCommand, TaskId},
+};
 
 /// The version of the encoding of [`Envelope`]; a node refuses to apply what it does not know.
 pub const COMMAND_FORMAT: u8 = 1;
@@ -173,6 +176,13 @@ pub enum Command {
     },
     /// Changes metadata definitions.
     Metadef(MetadefCommand),
+    /// Something about a task.
+    Task {
+        /// Which.
+        id: TaskId,
+        /// What.
+        command: TaskCommand,
+    },
 }
 
 impl Command {
@@ -196,6 +206,7 @@ impl Command {
             | Self::AbortUpload { .. }
             | Self::DataReaped { .. }
             | Self::CondemnUpload { .. } => false,
+            Self::Task { command, .. } => matches!(command, TaskCommand::Begin { .. }),
         }
     }
 }

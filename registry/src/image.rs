@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::status::Status;
+use crate::{status::Status, task::Import};
 
 /// The id of an image: a UUID, kept as 16 bytes. Clients may write it in any case; it is shown in
 /// lower case with hyphens.
@@ -128,8 +128,8 @@ pub struct ManifestRef {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct UploadId(pub u128);
 
-/// An upload in progress. While it stands, the image is `saving` and the reservation counts
-/// against the owner's quota.
+/// An upload in progress. While it stands, the image is `saving` (`uploading` where it goes to staging)
+/// and the reservation counts against the owner's quota.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
     /// This attempt.
@@ -139,7 +139,7 @@ pub struct Upload {
     /// Start of that node's process that receives the bytes: after a restart it differs, and the
     /// upload is known to be dead.
     pub incarnation: u128,
-    /// Store that receives the bytes.
+    /// Store that receives the bytes; [`crate::task::STAGING`]: they are staged.
     pub store: String,
     /// Bytes reserved so far.
     pub reserved: u64,
@@ -207,6 +207,8 @@ pub struct Image {
     pub manifest: Option<ManifestRef>,
     /// The upload in progress, if any.
     pub upload: Option<Upload>,
+    /// What imports have left; `None` where there was none.
+    pub import: Option<Box<Import>>,
 }
 
 impl Image {

@@ -28,6 +28,7 @@ mod snapshot;
 pub mod status;
 pub mod store;
 mod tables;
+pub mod task;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -7,6 +7,7 @@
 mod images;
 mod members;
 mod metadefs;
+mod tasks;
 mod uploads;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::{
     image::{Image, ImageId, Location, Member, PendingDelete, Timestamp},
     outcome::{Outcome, Rejection, Remembered},
     status::Status,
+    task::{Task, TaskId},
 };
 
 /// The state as the machine reads it.
@@ -39,6 +41,8 @@ pub trait StateView {
     fn members(&self, row: u32) -> Result<Vec<Member>, Fault>;
     /// The upload to this image, also if the image is deleted.
     fn upload(&self, id: ImageId) -> Result<Option<UploadState>, Fault>;
+    /// A task.
+    fn task(&self, id: TaskId) -> Result<Option<Task>, Fault>;
     /// Bytes of an owner.
     fn usage(&self, owner: Option<&str>) -> Result<Usage, Fault>;
     /// The metadata definitions.
@@ -84,6 +88,15 @@ pub enum Change {
     PutUpload(ImageId, UploadState),
     /// Ends the upload to an image.
     RemoveUpload(ImageId),
+    /// Makes or replaces a task and its indexes.
+    PutTask {
+        /// As it was; `None`: new.
+        before: Option<Box<Task>>,
+        /// As it is now.
+        after: Box<Task>,
+    },
+    /// Removes a task and its indexes.
+    RemoveTask(Box<Task>),
     /// Sets the bytes of an owner.
     PutUsage(Option<String>, Usage),
     /// Queues data for the reaper.
@@ -146,7 +159,7 @@ fn again(view: &impl StateView, remembered: Remembered) -> Result<Outcome, Fault
         Remembered::Image(id) => match view.image(id)? {
             Some(image) => {
                 let mut image = Image::clone(&image);
-                if image.status == Status::Saving {
+                if matches!(image.status, Status::Saving | Status::Uploading) {
                     image.upload = view.upload(id)?.map(|state| state.upload);
                 }
                 Outcome::Image(Box::new(image))
@@ -173,6 +186,10 @@ fn again(view: &impl StateView, remembered: Remembered) -> Result<Outcome, Fault
             }),
         Remembered::Done => Outcome::Done,
         Remembered::Rejected(rejection) => Outcome::Rejected(rejection),
+        Remembered::Task(id) => match view.task(id)? {
+            Some(task) => Outcome::Task(Box::new(task)),
+            None => Outcome::Done,
+        },
     })
 }
 
@@ -272,6 +289,7 @@ impl<V: StateView> Draft<'_, V> {
                 );
                 Ok(Outcome::Done)
             }
+            Command::Task { id, command } => self.task(*id, command),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
     image::{Image, ImageId, Member, Version},
     metadef::{Definition, Kind, Namespace, NamespaceId},
     status::Status,
+    task::{Task, TaskId},
 };
 
 /// The answer to one command.
@@ -25,6 +26,8 @@ pub enum Outcome {
     Namespace(Box<Namespace>),
     /// The definition as it is now, of that kind in that namespace.
     Definition(NamespaceId, Kind, Box<Definition>),
+    /// The task as it is now.
+    Task(Box<Task>),
 }
 
 /// What is remembered of an outcome, so that the same command proposed again is answered and not
@@ -43,6 +46,8 @@ pub enum Remembered {
     Namespace(NamespaceId),
     /// [`Outcome::Definition`]
     Definition(NamespaceId, Kind, String),
+    /// [`Outcome::Task`]
+    Task(TaskId),
 }
 
 impl Remembered {
@@ -57,6 +62,7 @@ impl Remembered {
             }
             Outcome::Done => Self::Done,
             Outcome::Rejected(rejection) => Self::Rejected(rejection.clone()),
+            Outcome::Task(task) => Self::Task(task.id),
         }
     }
 }
@@ -150,6 +156,27 @@ pub enum Rejection {
         /// That name.
         name: String,
     },
+    /// Another task holds the image.
+    #[error("Image has active task")]
+    ImportLocked,
+    /// The image has data in this store already.
+    #[error("Image is already present at store '{0}'")]
+    StoreHolds(String),
+    /// No such task.
+    #[error("task not found")]
+    TaskNotFound,
+    /// It has ended, so nothing can be changed.
+    #[error("the task has ended")]
+    TaskEnded,
+    /// It is not this process' any more.
+    #[error("the task was taken over or has ended")]
+    TaskLost,
+    /// Somebody asked for its end.
+    #[error("the task was cancelled")]
+    TaskCancelled,
+    /// As many tasks are open as may be.
+    #[error("too many tasks are waiting")]
+    TooManyTasks,
 }
 
 /// What a [`Rejection::CountQuota`] counts.

@@ -22,6 +22,7 @@ use crate::{
     outcome::{Outcome, Rejection},
     status::Status,
     store::{Reader, Remember, Store},
+    task::{NewTask, Step, Task, TaskCommand, TaskId},
     view::View,
 };
 
@@ -306,6 +307,7 @@ impl Registry {
             outcome @ (Outcome::Image(_)
             | Outcome::Member(_)
             | Outcome::Definition(..)
+            | Outcome::Task(_)
             | Outcome::Rejected(_)) => Err(unexpected(&outcome)),
         }
     }
@@ -318,6 +320,7 @@ impl Registry {
             outcome @ (Outcome::Image(_)
             | Outcome::Member(_)
             | Outcome::Namespace(_)
+            | Outcome::Task(_)
             | Outcome::Rejected(_)) => Err(unexpected(&outcome)),
         }
     }
@@ -325,6 +328,72 @@ impl Registry {
     /// Changes metadata definitions, with a command that answers with nothing.
     pub async fn change_metadefs(&self, command: MetadefCommand) -> Result<()> {
         self.done(Command::Metadef(command)).await
+    }
+
+    /// Makes a task and takes the lock of its image. See [`TaskCommand::Begin`].
+    pub async fn begin_task(
+        &self,
+        id: TaskId,
+        image: ImageId,
+        task: NewTask,
+        quota: Option<u64>,
+        steal_after: Duration,
+        most: u64,
+    ) -> Result<Task> {
+        let begin = TaskCommand::Begin {
+            image,
+            task: Box::new(task),
+            quota,
+            steal_after: micros(steal_after),
+            most,
+        };
+        self.task(id, begin).await
+    }
+
+    /// Takes a task over for this process.
+    pub async fn claim_task(&self, id: TaskId) -> Result<Task> {
+        let claim = TaskCommand::Claim {
+            node: self.proposer.raft_id,
+            incarnation: self.proposer.incarnation,
+            lease_until: self.lease(),
+        };
+        self.task(id, claim).await
+    }
+
+    /// Records a step of a task that this process has, and renews its lease.
+    pub async fn step_task(&self, id: TaskId, step: Step) -> Result<Task> {
+        let step = TaskCommand::Step {
+            incarnation: self.proposer.incarnation,
+            lease_until: self.lease(),
+            step,
+        };
+        self.task(id, step).await
+    }
+
+    /// Ends a task that this process has: commits it, or says that all of it is undone.
+    pub async fn end_task(&self, id: TaskId, success: bool, message: String) -> Result<Task> {
+        let end = TaskCommand::End {
+            incarnation: self.proposer.incarnation,
+            success,
+            message,
+        };
+        self.task(id, end).await
+    }
+
+    /// Asks for the end of a task.
+    pub async fn cancel_task(&self, id: TaskId) -> Result<Task> {
+        self.task(id, TaskCommand::Cancel).await
+    }
+
+    /// Removes the record of a task whose time is over.
+    pub async fn expire_task(&self, id: TaskId) -> Result<()> {
+        let command = TaskCommand::Expire;
+        self.done(Command::Task { id, command }).await
+    }
+
+    /// The raft id of this node.
+    pub fn node(&self) -> u64 {
+        self.proposer.raft_id
     }
 
     /// A view at least as new as every write acknowledged before this call (ReadIndex).
@@ -357,6 +426,7 @@ impl Registry {
             outcome @ (Outcome::Member(_)
             | Outcome::Namespace(_)
             | Outcome::Definition(..)
+            | Outcome::Task(_)
             | Outcome::Rejected(_)) => Err(unexpected(&outcome)),
         }
     }
@@ -368,6 +438,7 @@ impl Registry {
             outcome @ (Outcome::Image(_)
             | Outcome::Namespace(_)
             | Outcome::Definition(..)
+            | Outcome::Task(_)
             | Outcome::Rejected(_)) => Err(unexpected(&outcome)),
         }
     }
@@ -375,6 +446,19 @@ impl Registry {
     async fn done(&self, command: Command) -> Result<()> {
         match self.propose(command).await? {
             Outcome::Done => Ok(()),
+            outcome @ (Outcome::Image(_)
+            | Outcome::Member(_)
+            | Outcome::Namespace(_)
+            | Outcome::Definition(..)
+            | Outcome::Task(_)
+            | Outcome::Rejected(_)) => Err(unexpected(&outcome)),
+        }
+    }
+
+    async fn task(&self, id: TaskId, command: TaskCommand) -> Result<Task> {
+        match self.propose(Command::Task { id, command }).await? {
+            Outcome::Task(task) => Ok(*task),
+            Outcome::Done => Err(Rejection::TaskNotFound.into()),
             outcome @ (Outcome::Image(_)
             | Outcome::Member(_)
             | Outcome::Namespace(_)
@@ -410,6 +494,7 @@ fn unexpected(outcome: &Outcome) -> Error {
         Outcome::Definition(..) => "a definition",
         Outcome::Done => "nothing",
         Outcome::Rejected(_) => "a rejection",
+        Outcome::Task(_) => "a task",
     };
     fault("answering a command")(format!("unexpected outcome: {kind}")).into()
 }

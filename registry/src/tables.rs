@@ -13,6 +13,7 @@ use crate::{
     encoding::{decode, fault, unsealed},
     image::{Image, ImageId, Member, PendingDelete, Timestamp, Upload},
     metadef_tables::{DEFINITIONS, NAMES, NAMESPACES, RESOURCE_TYPES},
+    task::{Task, TaskId},
 };
 
 /// A table of bytes by bytes.
@@ -44,8 +45,13 @@ pub(crate) const REMEMBERED_ORDER: Definition = TableDefinition::new("remembered
 /// Posting key ([`crate::postings`]) → serialized roaring bitmap of the rows, and its checksum.
 pub(crate) const POSTINGS: Definition = TableDefinition::new("postings");
 
+/// Sequence → [`Task`].
+pub(crate) const TASKS: Definition = TableDefinition::new("tasks");
+/// [`task_keys`] → sequence.
+pub(crate) const TASK_INDEX: Definition = TableDefinition::new("task_index");
+
 /// All tables, in the order of a snapshot.
-pub(crate) const ALL: [Definition; 15] = [
+pub(crate) const ALL: [Definition; 17] = [
     META,
     IDS,
     RECORDS,
@@ -61,6 +67,8 @@ pub(crate) const ALL: [Definition; 15] = [
     NAMESPACES,
     DEFINITIONS,
     RESOURCE_TYPES,
+    TASKS,
+    TASK_INDEX,
 ];
 
 /// Key of the table format.
@@ -92,6 +100,8 @@ pub struct Counters {
     pub last_sequence: u64,
     /// Images there are.
     pub images: u64,
+    /// Tasks that have not ended.
+    pub open_tasks: u64,
 }
 
 /// Bytes of one owner.
@@ -127,6 +137,46 @@ pub(crate) fn member_key(row: u32, member: &str) -> Vec<u8> {
 /// An owner that is none differs from every owner that is one, also from the empty one.
 pub(crate) fn owner_key(owner: Option<&str>) -> Vec<u8> {
     owner.map_or_else(Vec::new, |owner| [&[1], owner.as_bytes()].concat())
+}
+
+/// Beginnings of keys of [`TASK_INDEX`]: a task's id;
+pub(crate) const TASK_BY_ID: u8 = b'i';
+/// its image and sequence;
+pub(crate) const TASK_BY_IMAGE: u8 = b'm';
+/// its sequence, while it is open;
+pub(crate) const TASK_OPEN: u8 = b'o';
+/// the time it expires, and its sequence, once it has ended.
+pub(crate) const TASK_EXPIRY: u8 = b'x';
+
+pub(crate) fn task_id_key(id: TaskId) -> Vec<u8> {
+    [&[TASK_BY_ID], &id.0[..]].concat()
+}
+
+/// The keys under which a task is found.
+pub(crate) fn task_keys(task: &Task) -> [Vec<u8>; 3] {
+    let sequence = task.sequence.to_be_bytes();
+    let state = match task.expires_at {
+        Some(at) => [&[TASK_EXPIRY], &at.0.to_be_bytes()[..], &sequence].concat(),
+        None => [&[TASK_OPEN], &sequence[..]].concat(),
+    };
+    [
+        task_id_key(task.id),
+        [&[TASK_BY_IMAGE], &task.image.0[..], &sequence].concat(),
+        state,
+    ]
+}
+
+/// A task by its id.
+pub(crate) fn task(
+    tasks: &impl Rows,
+    index: &impl Rows,
+    id: TaskId,
+) -> Result<Option<Task>, Fault> {
+    const WHAT: &str = "reading a task";
+    match get::<u64>(index, WHAT, &task_id_key(id))? {
+        Some(sequence) => get(tasks, WHAT, &sequence.to_be_bytes()),
+        None => Ok(None),
+    }
 }
 
 pub(crate) fn command_key(id: CommandId) -> [u8; 24] {

@@ -3,7 +3,10 @@
 //! A view is one redb read transaction. The store publishes a new one after every group of commands
 //! and readers share it, so that reading costs no transaction and no opening of tables.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    ops::Bound,
+    sync::{Arc, OnceLock},
+};
 
 use glimpse_replication::{Fault, LogIndex};
 use redb::{ReadOnlyTable, ReadTransaction};
@@ -22,6 +25,7 @@ use crate::{
     record_cache::{MAX_RECORD, RecordCache},
     status::Status,
     tables::{self, Meta, UploadState, Usage},
+    task::{Task, TaskId},
 };
 
 /// A table, open for reading.
@@ -151,6 +155,84 @@ impl View {
             });
         }
         Ok(rows)
+    }
+
+    /// One task.
+    pub fn task(&self, id: TaskId) -> Result<Option<Task>> {
+        let (tasks, index) = (self.open(tables::TASKS)?, self.open(tables::TASK_INDEX)?);
+        Ok(tables::task(&tasks, &index, id)?)
+    }
+
+    /// All tasks of an image, deleted or not, oldest first.
+    pub fn image_tasks(&self, id: ImageId) -> Result<Vec<Task>> {
+        let prefix = [&[tables::TASK_BY_IMAGE], &id.0[..]].concat();
+        self.indexed_tasks(&prefix, &[0xff; 32], usize::MAX)
+    }
+
+    /// Tasks that have not ended, oldest first. How many there may be is bounded.
+    pub fn open_tasks(&self) -> Result<Vec<Task>> {
+        self.indexed_tasks(&[tables::TASK_OPEN], &[0xff; 32], usize::MAX)
+    }
+
+    /// Tasks whose records may go by now, those that ended first come first.
+    pub fn expired_tasks(&self, now: Timestamp, limit: usize) -> Result<Vec<Task>> {
+        let end = now.0.saturating_add(1).to_be_bytes();
+        self.indexed_tasks(&[tables::TASK_EXPIRY], &end, limit)
+    }
+
+    /// Tasks in the order of their making or against it, those after (or before) `from` that `wanted`
+    /// takes, `limit` at most.
+    pub fn tasks(
+        &self,
+        from: Option<u64>,
+        newest_first: bool,
+        limit: usize,
+        wanted: impl Fn(&Task) -> bool,
+    ) -> Result<Vec<Task>> {
+        const WHAT: &str = "reading tasks";
+        let table = self.open(tables::TASKS)?;
+        let key = from.map(u64::to_be_bytes);
+        let key = key.as_ref().map(<[u8; 8]>::as_slice);
+        let (low, high) = match newest_first {
+            true => (
+                Bound::Unbounded,
+                key.map_or(Bound::Unbounded, Bound::Excluded),
+            ),
+            false => (
+                key.map_or(Bound::Unbounded, Bound::Excluded),
+                Bound::Unbounded,
+            ),
+        };
+        let mut range = table.range::<&[u8]>((low, high)).map_err(fault(WHAT))?;
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let next = match newest_first {
+                true => range.next_back(),
+                false => range.next(),
+            };
+            let Some(entry) = next else { break };
+            let (_, value) = entry.map_err(fault(WHAT))?;
+            let task: Task = decode(WHAT, value.value())?;
+            if wanted(&task) {
+                found.push(task);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The tasks that an index names, from its beginning up to `end` behind the prefix.
+    fn indexed_tasks(&self, prefix: &[u8], end: &[u8], limit: usize) -> Result<Vec<Task>> {
+        const WHAT: &str = "reading tasks";
+        let (tasks, index) = (self.open(tables::TASKS)?, self.open(tables::TASK_INDEX)?);
+        let end = [prefix, end].concat();
+        let mut found = Vec::new();
+        let range = index.range::<&[u8]>(prefix..end.as_slice());
+        for entry in range.map_err(fault(WHAT))?.take(limit) {
+            let (_, value) = entry.map_err(fault(WHAT))?;
+            let sequence: u64 = decode(WHAT, value.value())?;
+            found.extend(tables::get(&tasks, WHAT, &sequence.to_be_bytes())?);
+        }
+        Ok(found)
     }
 
     /// The manifests that `limit` images name, in creation order from `row` on, and the row to go
@@ -301,7 +383,7 @@ impl View {
 
     /// Adds the upload, which records do not hold.
     fn whole(&self, mut image: Image) -> Result<Arc<Image>> {
-        if image.status == Status::Saving {
+        if matches!(image.status, Status::Saving | Status::Uploading) {
             image.upload = self.upload(image.id)?;
         }
         Ok(Arc::new(image))

@@ -14,6 +14,7 @@ use crate::{
     outcome::Remembered,
     postings::{Pending, Posting},
     tables::{self, Counters, Meta, UploadState, Usage},
+    task::{Task, TaskId},
     view::missing,
 };
 
@@ -54,6 +55,8 @@ pub(crate) struct Writer<'t> {
     remembered_order: Open<'t>,
     postings: Open<'t>,
     metadefs: MetadefTables<Open<'t>>,
+    tasks: Open<'t>,
+    task_index: Open<'t>,
     pending: Pending,
     /// Rows whose records are not what they were.
     changed: BTreeSet<u32>,
@@ -85,6 +88,8 @@ impl<'t> Writer<'t> {
             remembered_order: open(tables::REMEMBERED_ORDER)?,
             postings: open(tables::POSTINGS)?,
             metadefs: MetadefTables::open(|definition| transaction.open_table(definition))?,
+            tasks: open(tables::TASKS)?,
+            task_index: open(tables::TASK_INDEX)?,
             pending: Pending::default(),
             changed: BTreeSet::new(),
             meta,
@@ -132,6 +137,21 @@ impl<'t> Writer<'t> {
             Change::RemoveMember { row, member } => self.remove_member(row, &member),
             Change::PutUpload(id, state) => put(&mut self.uploads, &id.0, &encode(&state)?),
             Change::RemoveUpload(id) => remove(&mut self.uploads, &id.0),
+            Change::PutTask { before, after } => {
+                if let Some(before) = before {
+                    self.remove_task(&before)?;
+                }
+                let sequence = encode(&after.sequence)?;
+                for key in tables::task_keys(&after) {
+                    put(&mut self.task_index, &key, &sequence)?;
+                }
+                put(
+                    &mut self.tasks,
+                    &after.sequence.to_be_bytes(),
+                    &encode(&after)?,
+                )
+            }
+            Change::RemoveTask(task) => self.remove_task(&task),
             Change::PutUsage(owner, usage) => {
                 let key = tables::owner_key(owner.as_deref());
                 if usage == Usage::default() {
@@ -173,6 +193,13 @@ impl<'t> Writer<'t> {
             &mut self.members,
             &tables::member_key(row, &member.member_id),
         )
+    }
+
+    fn remove_task(&mut self, task: &Task) -> Result<(), Fault> {
+        for key in tables::task_keys(task) {
+            remove(&mut self.task_index, &key)?;
+        }
+        remove(&mut self.tasks, &task.sequence.to_be_bytes())
     }
 
     /// Remembers a command and forgets the oldest beyond the bounds.
@@ -271,6 +298,10 @@ impl StateView for Writer<'_> {
 
     fn upload(&self, id: ImageId) -> Result<Option<UploadState>, Fault> {
         tables::get(&self.uploads, "reading an upload", &id.0)
+    }
+
+    fn task(&self, id: TaskId) -> Result<Option<Task>, Fault> {
+        tables::task(&self.tasks, &self.task_index, id)
     }
 
     fn usage(&self, owner: Option<&str>) -> Result<Usage, Fault> {

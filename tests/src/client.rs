@@ -199,6 +199,37 @@ impl Client {
         self.file(id).stream(pieces).send().await
     }
 
+    /// `PUT /v2/images/{id}/stage`
+    pub async fn stage(&self, id: &str, data: impl Into<Bytes>) -> Answer {
+        self.call("PUT", &format!("/v2/images/{id}/stage"))
+            .header("content-type", "application/octet-stream")
+            .body(data.into())
+            .send()
+            .await
+    }
+
+    /// `POST /v2/images/{id}/import`
+    pub async fn import(&self, id: &str, body: Value) -> Answer {
+        self.post(&format!("/v2/images/{id}/import"), body).await
+    }
+
+    /// The tasks of an image, the newest last.
+    pub async fn tasks_of(&self, id: &str) -> Vec<Value> {
+        let path = format!("/v2/images/{id}/tasks");
+        let answer = self.get(&path).await.expect(200).json();
+        answer["tasks"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Waits until the newest task of the image has ended, and gives it back.
+    pub async fn task_ends(&self, id: &str) -> Value {
+        eventually("the end of a task", async || {
+            let task = self.tasks_of(id).await.pop()?;
+            let ended = task["status"] == "success" || task["status"] == "failure";
+            ended.then_some(task)
+        })
+        .await
+    }
+
     /// Begins a `PUT /v2/images/{id}/file`.
     pub fn file(&self, id: &str) -> Call {
         self.call("PUT", &format!("/v2/images/{id}/file"))

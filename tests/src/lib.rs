@@ -14,6 +14,7 @@ mod persona;
 mod raw;
 pub mod samples;
 mod tls;
+mod web;
 
 pub use answer::Answer;
 pub use client::{Call, Client, PATCH_V20, PATCH_V21};
@@ -25,3 +26,4 @@ pub use persona::Persona;
 pub use raw::{Raw, exchange};
 pub use rustix::process::Signal;
 pub use tls::{TestCertificate, TlsVersion};
+pub use web::{Page, Web};

@@ -278,6 +278,20 @@ impl Node {
         files
     }
 
+    /// Files in the folder of a store that [`Setup::more_stores`] has added.
+    pub fn files_of(&self, store: &str) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        collect_files(&self.folder().join(store), &mut files);
+        files
+    }
+
+    /// Files in staging.
+    pub fn staged_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        collect_files(&self.data().join("staging"), &mut files);
+        files
+    }
+
     /// Waits until the default store holds so many files, leftovers included.
     pub async fn keeps(&self, files: usize) {
         eventually(&format!("{files} files in the store"), async || {

@@ -15,6 +15,10 @@ const INTEGER_MAX: u64 = (1 << 31) - 1;
 /// Keys with this beginning belong to the service.
 const RESERVED_NAMESPACE: &str = "os_glance";
 
+/// Shown on an image whose last import failed: why. An additional property to clients that do not know
+/// it; set by the service only.
+pub(super) const LAST_IMPORT_ERROR: &str = "last_import_error";
+
 /// Why an attribute is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
@@ -124,7 +128,7 @@ pub(super) fn kind(name: &str) -> Result<Kind, Invalid> {
         "created_at" | "updated_at" | "status" | "checksum" | "size" | "virtual_size"
         | "direct_url" | "self" | "file" | "schema" | "stores" | "id" | "os_hash_algo"
         | "os_hash_value" => Err(Invalid::ReadOnly(name.to_owned())),
-        "location" | "locations" | "deleted" | "deleted_at" => {
+        "location" | "locations" | "deleted" | "deleted_at" | LAST_IMPORT_ERROR => {
             Err(Invalid::Reserved(name.to_owned()))
         }
         _ if name.starts_with(RESERVED_NAMESPACE) => Err(Invalid::Reserved(name.to_owned())),

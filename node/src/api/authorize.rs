@@ -123,6 +123,7 @@ mod tests {
             locations: Vec::new(),
             manifest: None,
             upload: None,
+            import: None,
         }
     }
 

@@ -188,12 +188,17 @@ impl From<Rejection> for ApiError {
             Rejection::ImageNotFound
             | Rejection::MemberNotFound
             | Rejection::TagNotFound
+            | Rejection::TaskNotFound
             | Rejection::NamespaceNotFound
             | Rejection::DefinitionNotFound => StatusCode::NOT_FOUND,
             Rejection::IdTaken
             | Rejection::VersionConflict { .. }
             | Rejection::ForbiddenMove { .. }
             | Rejection::UploadAlive
+            | Rejection::ImportLocked
+            | Rejection::TaskEnded
+            | Rejection::TaskLost
+            | Rejection::TaskCancelled
             | Rejection::NamespaceExists
             | Rejection::DefinitionExists { .. }
             | Rejection::MemberExists => StatusCode::CONFLICT,
@@ -201,7 +206,8 @@ impl From<Rejection> for ApiError {
             | Rejection::FormatsFrozen
             | Rejection::NotShared
             | Rejection::NamespaceProtected => StatusCode::FORBIDDEN,
-            Rejection::FormatsUnset => StatusCode::BAD_REQUEST,
+            Rejection::FormatsUnset | Rejection::StoreHolds(_) => StatusCode::BAD_REQUEST,
+            Rejection::TooManyTasks => return Self::busy("tasks"),
             Rejection::StorageQuota { .. } | Rejection::CountQuota { .. } => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }

@@ -33,9 +33,36 @@ pub(crate) async fn upload(
     id: &str,
     request: http::Request<Body>,
 ) -> Result<Response, ApiError> {
+    receive(app, context, id, request, Target::Store).await
+}
+
+/// `PUT /v2/images/{id}/stage`: the same to staging, to be imported from there.
+pub(crate) async fn stage(
+    app: &Arc<App>,
+    context: &Context,
+    id: &str,
+    request: http::Request<Body>,
+) -> Result<Response, ApiError> {
+    receive(app, context, id, request, Target::Staging).await
+}
+
+/// Where data is put.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Store,
+    Staging,
+}
+
+async fn receive(
+    app: &Arc<App>,
+    context: &Context,
+    id: &str,
+    request: http::Request<Body>,
+    target: Target,
+) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let expects_continue = parts.headers.contains_key(header::EXPECT);
-    let accepted = match accept_upload(app, context, id, &parts.headers).await {
+    let accepted = match accept_upload(app, context, id, &parts.headers, target).await {
         Ok(accepted) => accepted,
         Err(error) => {
             if !expects_continue {
@@ -77,24 +104,39 @@ async fn accept_upload(
     context: &Context,
     id: &str,
     headers: &HeaderMap,
+    target: Target,
 ) -> Result<Accepted, ApiError> {
+    let staging = target == Target::Staging;
+    if staging && !app.config.import.offers("glance-direct") {
+        return Err(ApiError::not_found(
+            "Staging needs the import method glance-direct, which is not enabled.",
+        ));
+    }
     if !is_octet_stream(headers) {
         return Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "image data must be sent as Content-Type application/octet-stream",
         ));
     }
-    let image = find(app, context, id, &["upload_image"]).await?;
-    let store = target_store(app, headers)?;
+    let (rule, to) = match target {
+        Target::Store => ("upload_image", Status::Saving),
+        Target::Staging => ("modify_image", Status::Uploading),
+    };
+    let image = find(app, context, id, &[rule]).await?;
+    let store = match target {
+        Target::Store => target_store(app, headers)?,
+        Target::Staging => app.staging.named.clone(),
+    };
     let declared = declared_size(headers)?;
     if image.status != Status::Queued {
-        let refused = Rejection::ForbiddenMove {
-            from: image.status,
-            to: Status::Saving,
-        };
-        return Err(refused.into());
+        let from = image.status;
+        return Err(Rejection::ForbiddenMove { from, to }.into());
     }
-    if image.attributes.disk_format.is_none() || image.attributes.container_format.is_none() {
+    let formats = (
+        &image.attributes.disk_format,
+        &image.attributes.container_format,
+    );
+    if !staging && (formats.0.is_none() || formats.1.is_none()) {
         return Err(Rejection::FormatsUnset.into());
     }
     let cap = app.config.limits.image_size_cap;

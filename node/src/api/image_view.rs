@@ -3,10 +3,11 @@
 use glimpse_registry::{
     image::{Attributes, Image, Location},
     status::Status,
+    task::Import,
 };
 
 use crate::{
-    api::{authorize, timestamp},
+    api::{attribute::LAST_IMPORT_ERROR, authorize, timestamp},
     app::App,
     auth::Context,
     policy::protection::Action,
@@ -94,8 +95,41 @@ pub(super) fn write(out: &mut Vec<u8>, app: &App, context: &Context, image: &Ima
         out.push(b':');
         optional(out, value.as_deref());
     }
+    if let Some(import) = &image.import {
+        imports(out, context, image, import);
+    }
     locations(out, app, context, image);
     out.push(b'}');
+}
+
+/// What imports left: progress and lock for all (image-api 2.1), why the last one failed for the owner
+/// and admins.
+fn imports(out: &mut Vec<u8>, context: &Context, image: &Image, import: &Import) {
+    if let Some(progress) = &import.progress {
+        for (name, stores) in [
+            ("os_glance_importing_to_stores", &progress.importing),
+            ("os_glance_failed_import", &progress.failed),
+        ] {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":\"");
+            separated(out, stores, |out, store| inner(out, store));
+            out.push(b'"');
+        }
+    }
+    if let Some(task) = import.task {
+        out.extend_from_slice(b",\"os_glance_import_task\":");
+        string(out, &task.to_string());
+    }
+    let owner = &image.attributes.owner;
+    if let Some(failure) = &import.failure
+        && (context.is_admin || owner.is_some() && *owner == context.project_id)
+    {
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(LAST_IMPORT_ERROR.as_bytes());
+        out.extend_from_slice(b"\":");
+        string(out, failure);
+    }
 }
 
 /// `stores`, `direct_url` and `locations`, as far as the caller may see them. A deactivated image

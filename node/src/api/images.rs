@@ -65,6 +65,7 @@ pub(super) async fn turn<T>(app: &App, waiting: impl Future<Output = T>) -> Resu
     }
 }
 
+const IMPORT_METHODS: HeaderName = HeaderName::from_static("openstack-image-import-methods");
 const STORE_IDS: HeaderName = HeaderName::from_static("openstack-image-store-ids");
 
 /// `POST /v2/images`; `base` is the base of absolute URLs.
@@ -103,6 +104,12 @@ pub(super) async fn create(
     let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::try_from(format!("{base}/v2/images/{id}")) {
         headers.insert(header::LOCATION, location);
+    }
+    let methods = config.import.methods.join(",");
+    if !methods.is_empty()
+        && let Ok(methods) = HeaderValue::try_from(methods)
+    {
+        headers.insert(IMPORT_METHODS, methods);
     }
     let stores: Vec<&str> = app.stores.by_name.keys().map(String::as_str).collect();
     if let Ok(stores) = HeaderValue::try_from(stores.join(",")) {

@@ -13,12 +13,16 @@ use crate::{
 /// Bytes in which the `file` driver reads and writes, as `/v2/info/stores/detail` shows them.
 const FILE_CHUNK_BYTES: u64 = 1 << 20;
 
-/// `GET /v2/info/import`: no method is enabled.
-pub(super) fn import() -> Response {
-    images::json(
-        "{\"import-methods\":{\"description\":\"Import methods available.\",\
-         \"type\":\"array\",\"value\":[]}}",
-    )
+/// `GET /v2/info/import`
+pub(super) fn import(app: &App) -> Response {
+    let methods = json!({
+        "import-methods": {
+            "description": "Import methods available.",
+            "type": "array",
+            "value": app.config.import.methods,
+        }
+    });
+    images::json(methods.to_string())
 }
 
 /// `GET /v2/info/usage`: no unified limits are in use.

@@ -147,7 +147,7 @@ impl Service for Api {
 }
 
 /// Answers one request.
-async fn serve(api: &Api, request: Request<Body>) -> Response {
+async fn serve(api: &Api, mut request: Request<Body>) -> Response {
     let method = request.method().clone();
     let accept = request.headers().get(header::ACCEPT).cloned();
     let limit = api.app.config.limits.max_request_id_length;
@@ -155,6 +155,10 @@ async fn serve(api: &Api, request: Request<Body>) -> Response {
         Ok(id) => (id, None),
         Err(error) => (generated(), Some(error)),
     };
+    if method == Method::POST {
+        // Tasks are made of the request that asked for them.
+        request.headers_mut().insert(REQUEST_ID, id.clone());
+    }
     let mut line = Line::new(api.log, method.clone(), id.clone());
     line.client = request.extensions().get::<Client>().cloned();
     let result = match refused {

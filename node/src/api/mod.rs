@@ -33,6 +33,7 @@ mod router;
 mod schema_check;
 mod schemas;
 mod tags;
+mod task_view;
 mod tasks;
 pub(crate) mod timestamp;
 mod versions;

@@ -41,6 +41,7 @@ pub(super) enum Resource<'p> {
     InfoUsage,
     Tasks,
     Task(&'p str),
+    TaskCancel(&'p str),
     Cache,
     CacheImage(&'p str),
     CacheNodes(&'p str),
@@ -91,6 +92,7 @@ impl<'p> Resource<'p> {
             ["info", "usage"] => Self::InfoUsage,
             ["tasks"] => Self::Tasks,
             ["tasks", id] => Self::Task(id),
+            ["tasks", id, "actions", "cancel"] => Self::TaskCancel(id),
             ["cache"] => Self::Cache,
             ["cache", "clean"] => Self::CacheClean,
             ["cache", "prune"] => Self::CachePrune,
@@ -143,6 +145,7 @@ impl<'p> Resource<'p> {
             Self::InfoUsage => "/v2/info/usage",
             Self::Tasks => "/v2/tasks",
             Self::Task(_) => "/v2/tasks/{id}",
+            Self::TaskCancel(_) => "/v2/tasks/{id}/actions/cancel",
             Self::Cache => "/v2/cache",
             Self::CacheImage(_) => "/v2/cache/{id}",
             Self::CacheNodes(_) => "/v2/cache/nodes/{id}",
@@ -187,6 +190,7 @@ impl<'p> Resource<'p> {
             | Self::InfoUsage
             | Self::Tasks
             | Self::Task(_)
+            | Self::TaskCancel(_)
             | Self::Cache
             | Self::CacheClean
             | Self::CachePrune
@@ -214,6 +218,7 @@ impl<'p> Resource<'p> {
             Self::Import(_)
             | Self::Deactivate(_)
             | Self::Reactivate(_)
+            | Self::TaskCancel(_)
             | Self::CacheClean
             | Self::CachePrune => "POST",
             Self::ImageTasks(_)
@@ -269,6 +274,7 @@ impl<'p> Resource<'p> {
             Self::ImageTasks(_)
             | Self::Deactivate(_)
             | Self::Reactivate(_)
+            | Self::TaskCancel(_)
             | Self::Tag(..)
             | Self::StoreImage(..)
             | Self::InfoImport
@@ -361,8 +367,8 @@ async fn answer(
         // Boxed: these futures are large, and all others would pay for their room.
         (R::File(id), PUT) => Box::pin(image_data::upload(app, caller, id, request)).await,
         (R::File(id), GET | HEAD) => Box::pin(image_data::download(app, caller, id, request)).await,
-        (R::Stage(_), PUT) => import::stage(),
-        (R::Import(_), POST) => import::start(app, request).await,
+        (R::Stage(id), PUT) => Box::pin(image_data::stage(app, caller, id, request)).await,
+        (R::Import(id), POST) => Box::pin(import::start(app, caller, id, request)).await,
         (R::ImageTasks(id), GET) => tasks::of_image(app, caller, id).await,
         (R::Locations(id), GET) => locations::list(app, caller, id).await,
         (R::Locations(id), POST) => locations::add(app, caller, id, request).await,
@@ -382,13 +388,14 @@ async fn answer(
             Some(document) => Ok(images::json(document)),
             None => Err(ApiError::not_found("")),
         },
-        (R::InfoImport, GET) => Ok(info::import()),
+        (R::InfoImport, GET) => Ok(info::import(app)),
         (R::InfoStores, GET) => Ok(info::stores(app)),
         (R::InfoStoresDetail, GET) => info::stores_detail(app, caller),
         (R::InfoUsage, GET) => Ok(info::usage()),
-        (R::Tasks, GET) => tasks::list(app, caller, query),
+        (R::Tasks, GET) => tasks::list(app, caller, query).await,
         (R::Tasks, POST) => tasks::create(app, caller, request).await,
-        (R::Task(id), GET) => tasks::show(app, caller, id),
+        (R::Task(id), GET) => tasks::show(app, caller, id).await,
+        (R::TaskCancel(id), POST) => tasks::cancel(app, caller, id).await,
         (R::Task(_), DELETE) => tasks::delete(app, caller),
         (R::Cache, GET) => cache::list(app, caller).await,
         (R::Cache, DELETE) => cache::clear(app, caller, request.headers()).await,

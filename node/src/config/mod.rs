@@ -5,6 +5,7 @@
 //! is, and what `ops/glimpse.example.toml` must hold.
 
 mod environment;
+mod import;
 mod keystone;
 mod schema;
 mod sections;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::properties::Properties;
 
 pub use environment::Override;
+pub use import::ImportConfig;
 pub use keystone::KeystoneConfig;
 pub(crate) use schema::nearest;
 pub use sections::{
@@ -32,7 +34,7 @@ pub use sections::{
     LogConfig, LogFormat, NodeConfig, OutboundConfig, ReaperConfig, RegistryConfig, StoreConfig,
     Tls, WorkersConfig,
 };
-pub use unbuilt::{ClusterConfig, ClusterTls, EdgeConfig, ImportConfig, UriFilter};
+pub use unbuilt::{ClusterConfig, ClusterTls, EdgeConfig, UriFilter};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -220,6 +222,9 @@ impl Config {
                 store.path = self.node.data_dir.join("images");
             }
         }
+        if self.import.staging_dir.as_os_str().is_empty() {
+            self.import.staging_dir = self.node.data_dir.join("staging");
+        }
         if let [only] = self.stores.as_mut_slice() {
             only.default = true;
         }
@@ -231,6 +236,7 @@ impl Config {
         let mut config = Self::default();
         config.node.data_dir = root.join("data");
         config.stores[0].path = root.join("data/images");
+        config.import.staging_dir = root.join("data/staging");
         config.api.listen = "127.0.0.1:0".to_owned();
         config.admin.listen = "127.0.0.1:0".to_owned();
         config.cache.size = 64 << 20;

@@ -366,7 +366,10 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ("[registry]\ntype = \"sqlite\"", "registry.type"),
         ("[registry]\ntype = \"mysql\"", "registry.type"),
         ("[registry]\nurl = \"sqlite:///x\"", "registry.url"),
-        ("[import]\nmethods = [\"web-download\"]", "import.methods"),
+        (
+            "[import]\nmethods = [\"glance-download\"]",
+            "import.methods",
+        ),
         ("[import]\nplugins = [\"no_op\"]", "import.plugins"),
         ("[cache]\nenabled = false", "cache.enabled"),
         ("[[stores]]\ntype = \"s3\"", "stores[0].type"),

@@ -42,18 +42,6 @@ pub struct EdgeConfig {
     pub upstream: String,
 }
 
-/// `[import]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ImportConfig {
-    /// Import methods that are offered.
-    pub methods: Vec<String>,
-    /// Plugins that run, in order.
-    pub plugins: Vec<String>,
-    /// Where imports may fetch from.
-    pub uri_filter: UriFilter,
-}
-
 /// `[import.uri_filter]`: on each level a non-empty allow list wins (image-api 3.6).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -18,6 +18,7 @@ impl Config {
         self.check_unbuilt(&mut found);
         self.check_stores(&mut found);
         self.check_formats(&mut found);
+        self.check_import(&mut found);
         self.check_bounds(&mut found);
         if let Err(cause) = crate::telemetry::parse_level(&self.log.level) {
             found.push(Problem::new("log.level", cause));
@@ -114,7 +115,6 @@ impl Config {
             ("cluster.tls.ca", self.cluster.tls.ca != empty),
             ("edge.upstream", !self.edge.upstream.is_empty()),
             ("registry.url", !self.registry.url.is_empty()),
-            ("import.methods", !self.import.methods.is_empty()),
             ("import.plugins", !self.import.plugins.is_empty()),
         ];
         for (key, asked) in asked {
@@ -173,6 +173,20 @@ impl Config {
                     format!("{name:?} cannot be allowed, only {}", known.join(" and ")),
                 ));
             }
+        }
+    }
+
+    fn check_import(&self, found: &mut Vec<Problem>) {
+        let import = &self.import;
+        let known = |method: &String| super::import::METHODS.contains(&method.as_str());
+        for method in import.methods.iter().filter(|method| !known(method)) {
+            found.push(Problem::new(
+                "import.methods",
+                match method.as_str() {
+                    "glance-download" => format!("{method:?} {NOT_BUILT}"),
+                    other => format!("{other:?} is no import method"),
+                },
+            ));
         }
     }
 
@@ -250,6 +264,12 @@ impl Config {
             ("workers.reaper.batch", reaper.batch),
             ("workers.reaper.max_failures", reaper.max_failures),
             ("workers.reaper.max_suspects", reaper.max_suspects),
+            ("import.concurrent_jobs", self.import.concurrent_jobs),
+            ("import.max_jobs", self.import.max_jobs),
+            (
+                "import.max_parallel_stores",
+                self.import.max_parallel_stores,
+            ),
             ("registry.queue", registry.queue),
             ("registry.max_batch", registry.max_batch),
             ("registry.heartbeat_ticks", registry.heartbeat_ticks),
@@ -263,6 +283,7 @@ impl Config {
             ("cache.size", cache.size, 4 << 20),
             ("cache.unpooled_memory", cache.unpooled_memory, 1 << 20),
             ("limits.image_size_cap", limits.image_size_cap, 1),
+            ("import.staging_size", self.import.staging_size, 1 << 20),
             (
                 "limits.image_property_size",
                 bytes(limits.image_property_bytes),

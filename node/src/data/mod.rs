@@ -3,7 +3,7 @@
 //! `upload` runs one upload from the first byte to the outcome and owns its clean-up; `pipeline`
 //! moves the bytes past inspector, hashes and store within a bounded window; `hashes` computes.
 //! `download` turns a manifest and a range into a body; `source` is where missing chunks come from;
-//! `slots` bounds both;
+//! `slots` bounds both; `staging` is where data waits for its import;
 //! `cached` knows which images the cache holds and which it is to fetch; `manifests` keeps decoded manifests in memory; `rebuild` makes a lost one from the data;
 //! `said` keeps the log of damage short.
 
@@ -17,6 +17,7 @@ mod rebuild;
 pub mod said;
 pub mod slots;
 pub mod source;
+pub mod staging;
 pub mod upload;
 
 #[cfg(test)]
@@ -50,6 +51,8 @@ pub struct DataState {
     pub said: said::Said,
     /// Wakes the reaper: something was deleted.
     pub reaper_wake: Notify,
+    /// Tasks that run here.
+    pub jobs: crate::jobs::Jobs,
     /// By store, the keys under which uploads met an object that should not be there.
     leftovers: Mutex<BTreeSet<(String, ImageId)>>,
     /// Uploads that a task of this process owns, to which image, and what tells the task that the
@@ -68,6 +71,7 @@ impl DataState {
             counters: Counters::default(),
             said: said::Said::default(),
             reaper_wake: Notify::default(),
+            jobs: crate::jobs::Jobs::default(),
             leftovers: Mutex::default(),
             live: Mutex::default(),
             tasks: TaskTracker::default(),
@@ -99,8 +103,10 @@ impl DataState {
         self.live.lock().contains_key(&upload)
     }
 
-    /// Ends the uploads to an image that was deleted, which might wait for their clients else.
+    /// Ends the uploads and imports to an image that was deleted, which might wait for their clients
+    /// else.
     pub fn end_uploads(&self, id: ImageId) {
+        self.jobs.end_image(id);
         for (image, lost) in self.live.lock().values() {
             if *image == id {
                 lost.cancel();

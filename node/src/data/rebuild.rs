@@ -315,6 +315,7 @@ mod tests {
             locations: Vec::new(),
             manifest: Some(reference),
             upload: None,
+            import: None,
         };
         (image, reference)
     }

@@ -189,6 +189,17 @@ impl Inspector {
         }
     }
 
+    /// Looks at nothing and refuses nothing: for data that is judged elsewhere.
+    pub fn idle() -> Self {
+        Self::new(Rules {
+            disk_format: String::new(),
+            container_format: String::new(),
+            vmdk_allowed_types: Vec::new(),
+            require_match: false,
+            gpt_nonfatal: Vec::new(),
+        })
+    }
+
     /// Takes the next bytes. An early refusal comes as soon as it is certain, and again for every
     /// further call. Once all formats have decided, a call costs nothing.
     pub fn update(&mut self, data: &[u8]) -> Result<(), Refused> {

@@ -146,7 +146,8 @@ impl Fetch {
             };
             let range = self.at..self.end.unwrap_or(u64::MAX);
             let (head, skip) = understand(&response, self.at, Some(&range))?;
-            let same_size = head.size.is_none() || head.size == self.head.size;
+            let before = self.head.size;
+            let same_size = before.is_none() || head.size.is_none() || head.size == before;
             let same = skip == 0 || head.validator.as_ref() == Some(&validator);
             if !(same_size && same) {
                 return Err(FetchError::Cut("its data changed meanwhile".to_owned()));

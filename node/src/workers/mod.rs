@@ -5,6 +5,7 @@
 //! the waiting between steps is. What would cost data if it were decided wrongly is decided by pure
 //! functions of facts (`decide.rs`).
 
+pub mod importer;
 pub mod policy;
 pub mod prefetcher;
 pub mod reaper;
@@ -153,6 +154,8 @@ pub fn spawn_all(app: &Arc<App>, shutdown: &CancellationToken) -> WorkersHandle 
     handle.spawn(policy, config.clone(), shutdown.clone());
     let prefetcher = prefetcher::Prefetcher::new(Arc::clone(app));
     handle.spawn(prefetcher, config.clone(), shutdown.clone());
+    let importer = importer::Importer::new(Arc::clone(app));
+    handle.spawn(importer, config.clone(), shutdown.clone());
     handle
 }
 

@@ -114,7 +114,7 @@ impl Reaper {
             Err(glimpse_registry::Error::Rejected(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
-        match (dead.removal, self.app.stores.get(store)) {
+        match (dead.removal, self.app.place(store)) {
             (Removal::Row, _) => {}
             // Its bytes are out of reach; the image need not wait for them.
             (Removal::Object, None) => {
@@ -285,7 +285,7 @@ impl Reaper {
 
     async fn remove(&self, pending: &PendingDelete) -> Result<(), StoreError> {
         let location = &pending.location;
-        let named = self.app.stores.get(&location.store).ok_or_else(|| {
+        let named = self.app.place(&location.store).ok_or_else(|| {
             StoreError::Unavailable(format!("store {:?} is not configured", location.store))
         })?;
         match objects::remove(named.store.as_ref(), &location.url).await {

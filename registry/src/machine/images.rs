@@ -1,6 +1,6 @@
 //! Commands on an image itself: create, update, delete, deactivate, tags.
 
-use super::{Change, Draft, StateView, Step, charged};
+use super::{Change, Draft, StateView, Step, charged, tasks::staged_charge};
 use crate::{
     encoding::fault,
     image::{Attributes, Image, ImageId, Version},
@@ -34,6 +34,7 @@ impl<V: StateView> Draft<'_, V> {
             locations: Vec::new(),
             manifest: None,
             upload: None,
+            import: None,
         };
         self.changes.push(Change::PutImage {
             before: None,
@@ -64,6 +65,7 @@ impl<V: StateView> Draft<'_, V> {
         let upload = self.view.upload(id)?;
         if old.owner != attributes.owner {
             let reserved = upload.as_ref().map_or(0, |state| state.upload.reserved);
+            let reserved = reserved.saturating_add(staged_charge(&before));
             let live = charged(&before);
             self.put_usage(old.owner.as_deref(), |usage| {
                 usage.live = usage.live.saturating_sub(live);
@@ -103,10 +105,14 @@ impl<V: StateView> Draft<'_, V> {
         for location in &image.locations {
             self.queue_delete(id, location.clone())?;
         }
-        let live = charged(&image);
-        if live > 0 {
+        if let Some(staged) = image.import.as_ref().and_then(|i| i.staged.as_ref()) {
+            self.queue_delete(id, staged.location.clone())?;
+        }
+        let (live, reserved) = (charged(&image), staged_charge(&image));
+        if live > 0 || reserved > 0 {
             self.put_usage(image.attributes.owner.as_deref(), |usage| {
                 usage.live = usage.live.saturating_sub(live);
+                usage.reserved = usage.reserved.saturating_sub(reserved);
             })?;
         }
         self.counters.images = self.counters.images.saturating_sub(1);

@@ -14,6 +14,7 @@ use crate::{
     image::{Image, ImageId, Timestamp, Upload, UploadId},
     outcome::{Outcome, Rejection},
     status::Status,
+    task::{STAGING, Staged},
 };
 
 /// The lease of a condemned upload.
@@ -22,16 +23,23 @@ const CONDEMNED: Timestamp = Timestamp(0);
 impl<V: StateView> Draft<'_, V> {
     pub(super) fn begin_upload(&mut self, id: ImageId, upload: Upload, quota: Option<u64>) -> Step {
         let before = self.image(id)?;
+        let staging = upload.store == STAGING;
+        let to = match staging {
+            true => Status::Uploading,
+            false => Status::Saving,
+        };
         if before.status != Status::Queued {
             return Err(Rejection::ForbiddenMove {
                 from: before.status,
-                to: Status::Saving,
+                to,
             }
             .into());
         }
-        self.check_move(before.status, Status::Saving)?;
+        self.check_move(before.status, to)?;
         let attributes = &before.attributes;
-        if attributes.disk_format.is_none() || attributes.container_format.is_none() {
+        let unset = attributes.disk_format.is_none() || attributes.container_format.is_none();
+        // Staged data is judged when it is imported.
+        if unset && !staging {
             return Err(Rejection::FormatsUnset.into());
         }
         let owner = attributes.owner.clone();
@@ -46,7 +54,7 @@ impl<V: StateView> Draft<'_, V> {
         };
         self.changes.push(Change::PutUpload(id, state));
         let after = Image {
-            status: Status::Saving,
+            status: to,
             ..Image::clone(&before)
         };
         let mut shown = Image::clone(&self.put_image(before, after));
@@ -94,6 +102,9 @@ impl<V: StateView> Draft<'_, V> {
         quota: Option<u64>,
     ) -> Step {
         let (before, state) = self.living_upload(id, upload)?;
+        if data.location.store == STAGING {
+            return self.finish_staging(before, &state, data, quota);
+        }
         self.check_move(before.status, Status::Active)?;
         let reserved = state.upload.reserved;
         let usage = self.view.usage(state.owner.as_deref())?;
@@ -114,6 +125,35 @@ impl<V: StateView> Draft<'_, V> {
             locations: vec![data.location.clone()],
             ..Image::clone(&before)
         };
+        let after = self.put_image(before, after);
+        Ok(Outcome::Image(Box::new(Image::clone(&after))))
+    }
+
+    /// The image stays `uploading`, with its data in staging; the reservation stays.
+    fn finish_staging(
+        &mut self,
+        before: std::sync::Arc<Image>,
+        state: &UploadState,
+        data: &UploadedData,
+        quota: Option<u64>,
+    ) -> Step {
+        let (reserved, owner) = (state.upload.reserved, state.owner.as_deref());
+        let usage = self.view.usage(owner)?;
+        check_storage(used(usage).saturating_sub(reserved), data.size, quota)?;
+        self.put_usage(owner, |usage| {
+            usage.reserved = usage
+                .reserved
+                .saturating_sub(reserved)
+                .saturating_add(data.size);
+        })?;
+        self.changes.push(Change::RemoveUpload(before.id));
+        let mut after = Image::clone(&before);
+        after.size = Some(data.size);
+        after.import.get_or_insert_default().staged = Some(Staged {
+            node: state.upload.node,
+            location: data.location.clone(),
+            manifest: data.manifest,
+        });
         let after = self.put_image(before, after);
         Ok(Outcome::Image(Box::new(Image::clone(&after))))
     }
@@ -184,7 +224,7 @@ fn used(usage: Usage) -> u64 {
 }
 
 /// Refuses what would go over the owner's bytes.
-fn check_storage(used: u64, requested: u64, quota: Option<u64>) -> Step<()> {
+pub(super) fn check_storage(used: u64, requested: u64, quota: Option<u64>) -> Step<()> {
     match quota {
         Some(limit) if used.saturating_add(requested) > limit => Err(Rejection::StorageQuota {
             used,

@@ -25,11 +25,16 @@ use crate::{
     outcome::{CountedThing, Rejection, Remembered},
     status::Status,
     tables::{Counters, Meta, UploadState, Usage},
+    task::{
+        ImageChange, Import, NewTask, Plan, Progress, Run, Source, Staged, Step, Task, TaskCommand,
+        TaskId, TaskKind, TaskStatus,
+    },
 };
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/golden.txt");
 
 const ID: ImageId = ImageId([0xa1; 16]);
+const TASK: TaskId = TaskId([0xd4; 16]);
 const UPLOAD: UploadId = UploadId(0xb2);
 
 /// No two fields of one type have one value, so that swapping them shows.
@@ -234,6 +239,121 @@ fn commands() -> Vec<Command> {
     ]
 }
 
+fn staged() -> Staged {
+    Staged {
+        node: 60,
+        location: location(),
+        manifest: manifest(),
+    }
+}
+
+fn new_task() -> NewTask {
+    NewTask {
+        kind: TaskKind::Import,
+        owner: Some("owner".to_owned()),
+        user: Some("user".to_owned()),
+        request: Some("request".to_owned()),
+        input: "input".to_owned(),
+        plan: Plan {
+            source: Source::Region {
+                region: "region".to_owned(),
+                image: "image".to_owned(),
+                interface: "interface".to_owned(),
+            },
+            stores: vec!["a".to_owned(), "b".to_owned()],
+            must_succeed: true,
+            inject: false,
+            keep: 61,
+        },
+    }
+}
+
+fn uploaded() -> UploadedData {
+    UploadedData {
+        size: 62,
+        virtual_size: None,
+        checksum: "checksum".to_owned(),
+        os_hash_algo: "algo".to_owned(),
+        os_hash_value: "hash".to_owned(),
+        manifest: manifest(),
+        location: location(),
+    }
+}
+
+fn task_commands() -> Vec<TaskCommand> {
+    let step = |step| TaskCommand::Step {
+        incarnation: 63,
+        lease_until: Timestamp(64),
+        step,
+    };
+    vec![
+        TaskCommand::Begin {
+            image: ID,
+            task: Box::new(new_task()),
+            quota: Some(65),
+            steal_after: 66,
+            most: 67,
+        },
+        TaskCommand::Claim {
+            node: 68,
+            incarnation: 69,
+            lease_until: Timestamp(70),
+        },
+        step(Step::Progress {
+            message: "message".to_owned(),
+        }),
+        step(Step::Staged {
+            staged: Some(staged()),
+            plugins: 71,
+            change: ImageChange {
+                disk_format: Some("raw".to_owned()),
+                container_format: Some("bare".to_owned()),
+                properties: BTreeMap::from([("key".to_owned(), "value".to_owned())]),
+            },
+            quota: None,
+        }),
+        step(Step::Stored {
+            data: Box::new(uploaded()),
+        }),
+        step(Step::StoreFailed {
+            store: "store".to_owned(),
+        }),
+        TaskCommand::End {
+            incarnation: 72,
+            success: true,
+            message: "message".to_owned(),
+        },
+        TaskCommand::Cancel,
+        TaskCommand::Expire,
+    ]
+}
+
+fn task() -> Task {
+    Task {
+        id: TASK,
+        sequence: 73,
+        image: ID,
+        made: new_task(),
+        status: TaskStatus::Failure,
+        message: "message".to_owned(),
+        created_at: Timestamp(74),
+        updated_at: Timestamp(75),
+        expires_at: Some(Timestamp(76)),
+        run: Run {
+            node: 77,
+            incarnation: 78,
+            lease_until: Timestamp(79),
+            cancelled: true,
+            reserved: 80,
+            owner: Some("owner".to_owned()),
+            plugins: 81,
+            held: vec![uploaded()],
+            done: vec!["done".to_owned()],
+            failed: vec!["failed".to_owned()],
+        },
+    }
+}
+
 fn rejections() -> Vec<Rejection> {
     vec![
         Rejection::ImageNotFound,
@@ -269,6 +389,13 @@ fn rejections() -> Vec<Rejection> {
         Rejection::DefinitionExists {
             name: "name".to_owned(),
         },
+        Rejection::ImportLocked,
+        Rejection::StoreHolds("store".to_owned()),
+        Rejection::TaskNotFound,
+        Rejection::TaskEnded,
+        Rejection::TaskLost,
+        Rejection::TaskCancelled,
+        Rejection::TooManyTasks,
     ]
 }
 
@@ -319,6 +446,9 @@ fn what_logs_and_tables_hold_is_encoded_as_ever() {
     for command in metadef_commands() {
         golden.command(Command::Metadef(command));
     }
+    for command in task_commands() {
+        golden.command(Command::Task { id: TASK, command });
+    }
     golden.value(
         "image",
         &Image {
@@ -337,8 +467,18 @@ fn what_logs_and_tables_hold_is_encoded_as_ever() {
             locations: vec![location()],
             manifest: Some(manifest()),
             upload: Some(upload()),
+            import: Some(Box::new(Import {
+                task: Some(TASK),
+                staged: Some(staged()),
+                progress: Some(Progress {
+                    importing: vec!["to".to_owned()],
+                    failed: vec!["failed".to_owned()],
+                }),
+                failure: Some("failure".to_owned()),
+            })),
         },
     );
+    golden.value("task", &task());
     golden.value(
         "member",
         &Member {
@@ -381,6 +521,7 @@ fn what_logs_and_tables_hold_is_encoded_as_ever() {
                 next_row: 50,
                 last_sequence: 51,
                 images: 52,
+                open_tasks: 55,
             },
             remembered: 53,
             remembered_bytes: 54,
@@ -428,6 +569,7 @@ fn what_logs_and_tables_hold_is_encoded_as_ever() {
         &Remembered::Member(ID, "member".to_owned()),
     );
     golden.value("remembered-done", &Remembered::Done);
+    golden.value("remembered-task", &Remembered::Task(TASK));
     for rejection in rejections() {
         golden.value("remembered-rejection", &Remembered::Rejected(rejection));
     }

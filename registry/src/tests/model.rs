@@ -115,6 +115,7 @@ impl Model {
                     locations: Vec::new(),
                     manifest: None,
                     upload: None,
+                    import: None,
                 };
                 self.rows += 1;
                 self.images.insert(*id, image);
@@ -354,6 +355,7 @@ impl Model {
                 }
                 Ok(Outcome::Done)
             }
+            Command::Task { .. } => unreachable!("random commands are none of tasks"),
         }
     }
 

@@ -4,6 +4,7 @@ mod applying;
 mod images;
 mod members;
 mod metadefs;
+mod tasks;
 mod uploads;
 
 use super::fixture::{Node, SECOND, image_id};

@@ -58,7 +58,10 @@ async fn the_answer_says_where_the_image_is_and_which_stores_there_are() {
         .collect();
     stores.sort_unstable();
     assert_eq!(stores, ["local", "second"]);
-    assert_eq!(answer.header("openstack-image-import-methods"), None);
+    assert_eq!(
+        answer.header("openstack-image-import-methods"),
+        Some("glance-direct,web-download,copy-image")
+    );
 }
 
 #[tokio::test]

@@ -237,15 +237,22 @@ async fn each_name_of_the_api_answers_with_its_schema() {
 }
 
 #[tokio::test]
-async fn no_import_method_is_offered() {
-    let node = Node::start().await;
-    let info = node
-        .client()
-        .get("/v2/info/import")
-        .await
-        .expect(200)
-        .json();
-    assert_eq!(info["import-methods"]["value"], json!([]));
+async fn the_import_methods_of_the_configuration_are_offered() {
+    let info = async |node: &Node| {
+        node.client()
+            .get("/v2/info/import")
+            .await
+            .expect(200)
+            .json()
+    };
+    let usual = info(&Node::start().await).await;
+    assert_eq!(
+        usual["import-methods"]["value"],
+        json!(["glance-direct", "web-download", "copy-image"])
+    );
+    let none = Setup::new().set("import.methods", Vec::<String>::new());
+    let none = info(&none.start().await).await;
+    assert_eq!(none["import-methods"]["value"], json!([]));
 }
 
 #[tokio::test]

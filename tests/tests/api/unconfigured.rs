@@ -13,8 +13,10 @@ async fn cast() -> (Node, Client, Client, Client) {
 }
 
 #[tokio::test]
-async fn no_import_method_can_be_named_and_nothing_staged() {
-    let (_node, owner, _other, _admin) = cast().await;
+async fn without_import_methods_none_can_be_named_and_nothing_staged() {
+    let setup = Setup::trusted().set("import.methods", Vec::<String>::new());
+    let node = setup.start().await;
+    let owner = node.client_of(&Persona::member("alpha"));
     let id = owner.created(json!({})).await;
     let path = format!("/v2/images/{id}/import");
     for body in [

@@ -34,7 +34,7 @@ use crate::{
     auth::Auth,
     auth::Context,
     config::{AuthMode, Config, ReaperConfig},
-    data::{DataState, slots::Slots},
+    data::{DataState, slots::Slots, staging::Staging},
     metrics::Metrics,
     outbound::{self, Outbound},
     policy::Policy,
@@ -166,6 +166,8 @@ impl Rig {
                 default: store.name.clone(),
                 by_name: [(store.name.clone(), store)].into(),
             },
+            staging: Staging::open(&dir.path().join("staging"), "test", 1 << 30, 0, MIB as u64)
+                .unwrap(),
             policy: Arc::new(Policy::defaults()),
             metrics,
             certificate: None,

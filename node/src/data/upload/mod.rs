@@ -18,6 +18,8 @@ mod lease;
 mod settle;
 mod task;
 
+pub(crate) use task::rules;
+
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -34,7 +36,7 @@ use crate::app::{App, NamedStore};
 pub struct Job {
     /// The queued image, as read by the handler.
     pub image: Arc<Image>,
-    /// Where the data goes.
+    /// Where the data goes: a store, or staging.
     pub store: NamedStore,
     /// The size that the client announced.
     pub declared: Option<u64>,

@@ -31,11 +31,13 @@ pub(super) fn settled(
         // Its id is never used again, nor is the key.
         return Settled::Ours(UploadError::Gone);
     };
+    let staged = image.import.as_ref().and_then(|i| i.staged.as_ref());
     let ours = image.manifest == Some(data.manifest)
         && image
             .locations
             .iter()
-            .any(|location| location.url == data.location.url);
+            .any(|location| location.url == data.location.url)
+        || staged.is_some_and(|s| s.manifest == data.manifest && s.location == data.location);
     if ours {
         Settled::Applied
     } else if rejection != Rejection::UploadLost
@@ -118,6 +120,7 @@ mod tests {
                 reserved: 0,
                 lease_until: Timestamp(0),
             }),
+            import: None,
         }
     }
 

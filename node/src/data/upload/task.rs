@@ -5,14 +5,15 @@ use std::{
     time::Duration,
 };
 
-use glimpse_cache::{CHUNK_SIZE, Manifest, ManifestName};
+use glimpse_cache::{Manifest, ManifestName};
 use glimpse_registry::{
     Error as RegistryError,
     command::UploadedData,
-    image::{Image, Location, ManifestRef, UploadId},
+    image::{Image, UploadId},
     outcome::Rejection,
+    task::STAGING,
 };
-use glimpse_store::{StoreError, Stored};
+use glimpse_store::StoreError;
 use tokio::sync::oneshot;
 
 use super::{
@@ -25,7 +26,7 @@ use crate::{
     app::App,
     config::Config,
     data::{
-        hashes::Algorithm,
+        objects::{self, Left, Unfinished},
         pipeline::{self, Bounds, Broken, Received},
         slots::Slot,
     },
@@ -159,16 +160,19 @@ impl Task {
     async fn store_data(&mut self) -> Result<(UploadedData, Manifest), Broken> {
         let key = self.job.image.id.to_string();
         let config = &self.app.config;
-        let algorithm = config.api.hashing_algorithm;
         let bounds = Bounds {
             declared: self.job.declared,
             cap: config.limits.image_size_cap,
             idle: config.limits.upload_idle_timeout,
             min_rate: config.limits.upload_min_rate,
             window: config.limits.upload_window,
-            algorithm,
+            algorithm: config.api.hashing_algorithm,
         };
-        let inspector = Inspector::new(rules(&self.job.image, config));
+        let inspector = match self.job.store.name == STAGING {
+            // It is judged when it is imported.
+            true => Inspector::idle(),
+            false => Inspector::new(rules(&self.job.image, config)),
+        };
         let mut writer = self.job.store.store.put(&key, self.job.declared).await?;
         let received = pipeline::receive(
             &mut self.job.body,
@@ -189,7 +193,7 @@ impl Task {
             }
         };
         self.app.data.counters.upload_bytes.add(received.size);
-        self.finish_data(writer, received, algorithm).await
+        self.finish_data(writer, received).await
     }
 
     /// Step 3.
@@ -197,72 +201,20 @@ impl Task {
         &mut self,
         writer: Box<dyn glimpse_store::Write>,
         received: Received,
-        algorithm: Algorithm,
     ) -> Result<(UploadedData, Manifest), Broken> {
-        let manifests = Arc::clone(&self.app.manifests);
-        let Received {
-            size,
-            verdict,
-            digests,
-        } = received;
-        let manifest = digests.manifest;
-        let keep = tokio::task::spawn_blocking(move || {
-            let name = manifests.put(&manifest)?;
-            Ok::<_, glimpse_cache::Error>((name, manifest))
-        });
-        // Two fsyncs, side by side.
-        let (stored, kept) = tokio::join!(writer.finish(), keep);
-        let kept = match kept {
-            Ok(Ok(kept)) => Ok(kept),
-            Ok(Err(error)) => Err(not_kept(error)),
-            Err(error) => Err(Broken::Fault(format!("keeping the manifest: {error}"))),
-        };
-        let Stored { url, size: written } = match stored {
-            Ok(stored) => stored,
-            // Another's object, which is not ours to remove.
-            Err(StoreError::Exists) => return Err(StoreError::Exists.into()),
-            Err(error) => {
-                // It may have become visible all the same.
-                self.remove(None).await;
-                return Err(error.into());
-            }
-        };
-        let kept = kept.and_then(|kept| {
-            if written == size {
-                Ok(kept)
-            } else {
-                Err(Broken::Fault(format!(
-                    "the store kept {written} bytes of {size}"
-                )))
-            }
-        });
-        let (name, manifest) = match kept {
-            Ok(kept) => kept,
-            Err(broken) => {
-                self.remove(Some(&url)).await;
-                return Err(broken);
-            }
-        };
         let store = &self.job.store.name;
-        let data = UploadedData {
-            size,
-            // Of empty data it stays null, as in the reference.
-            virtual_size: verdict.virtual_size.filter(|bytes| *bytes > 0),
-            checksum: digests.md5,
-            os_hash_algo: algorithm.as_str().to_owned(),
-            os_hash_value: digests.hash,
-            manifest: ManifestRef {
-                name: name.0,
-                length: size,
-                chunk_size: CHUNK_SIZE,
-            },
-            location: Location {
-                url,
-                store: store.clone(),
-                metadata: [("store".to_owned(), store.clone())].into(),
-            },
-        };
-        Ok((data, manifest))
+        let finished = objects::finish(&self.app, store, writer, received).await;
+        match finished {
+            Ok(finished) => Ok(finished),
+            Err(Unfinished { broken, left }) => {
+                match left {
+                    Left::Nothing => {}
+                    Left::Perhaps => self.remove(None).await,
+                    Left::Object(url) => self.remove(Some(&url)).await,
+                }
+                Err(broken)
+            }
+        }
     }
 
     /// Step 4, until the registry has said what became of it.
@@ -340,25 +292,8 @@ impl Drop for Task {
     }
 }
 
-/// What a disk that refuses the manifest means to the client: the same as if it refused the data.
-fn not_kept(error: glimpse_cache::Error) -> Broken {
-    use glimpse_cache::Error;
-    tracing::error!(%error, "a manifest could not be kept");
-    let what = || "its manifests cannot be written".to_owned();
-    Broken::Store(match error {
-        Error::Full(_) => StoreError::Full,
-        Error::Denied(_) => StoreError::Denied(what()),
-        Error::Source(_)
-        | Error::Damaged
-        | Error::Disk(_)
-        | Error::NoRoom
-        | Error::BadManifest
-        | Error::Format { .. } => StoreError::Unavailable(what()),
-    })
-}
-
 /// How the data is judged.
-fn rules(image: &Image, config: &Config) -> Rules {
+pub(crate) fn rules(image: &Image, config: &Config) -> Rules {
     let format = &config.image_format;
     Rules {
         disk_format: image.attributes.disk_format.clone().unwrap_or_default(),
@@ -370,27 +305,5 @@ fn rules(image: &Image, config: &Config) -> Rules {
         vmdk_allowed_types: format.vmdk_allowed_types.clone(),
         require_match: format.require_image_format_match,
         gpt_nonfatal: format.gpt_safety_checks_nonfatal.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use glimpse_cache::Error;
-
-    use super::*;
-    use crate::api::error::ApiError;
-
-    #[test]
-    fn a_manifest_that_is_not_kept_has_the_status_of_data_that_is_not_and_says_nothing_of_paths() {
-        let text = || "manifest: /data".to_owned();
-        for (error, status) in [
-            (Error::Full(text()), 413),
-            (Error::Denied(text()), 503),
-            (Error::Disk(text()), 503),
-        ] {
-            let answer = ApiError::from(not_kept(error));
-            assert_eq!(answer.status.as_u16(), status);
-            assert!(!answer.message.contains("/data"), "{}", answer.message);
-        }
     }
 }

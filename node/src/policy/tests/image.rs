@@ -47,6 +47,7 @@ pub(super) fn image(owner: Option<&str>, visibility: Visibility) -> Image {
         locations: Vec::new(),
         manifest: None,
         upload: None,
+        import: None,
     }
 }
 

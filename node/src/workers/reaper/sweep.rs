@@ -101,6 +101,10 @@ impl Reaper {
         };
         Ok(match view.image(id)? {
             _ if uploading()? => Object::Uploading,
+            // What it has put is not the image's yet.
+            Some(image) if image.import.as_ref().is_some_and(|i| i.task.is_some()) => {
+                Object::Uploading
+            }
             // Any location: its store may have been renamed or moved since, and then the object is
             // the only copy under an old name.
             Some(image) if !image.locations.is_empty() => Object::OfData,
