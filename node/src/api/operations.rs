@@ -9,12 +9,11 @@ use super::router::Resource;
 impl Resource<'_> {
     /// The template with the part of a namespace that it is about.
     fn kind(self) -> String {
-        match self {
-            Self::NamespacePart(_, part) | Self::NamespaceItem(_, part, _) => {
-                self.template().replace("{part}", part)
-            }
-            _ => self.template().to_owned(),
+        let template = self.template();
+        if let Self::NamespacePart(_, part) | Self::NamespaceItem(_, part, _) = self {
+            return template.replace("{part}", part);
         }
+        template.to_owned()
     }
 }
 

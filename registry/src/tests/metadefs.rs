@@ -54,7 +54,7 @@ pub(super) fn random_metadef_command(rng: &mut StdRng) -> MetadefCommand {
     let attributes = NamespaceAttributes {
         public: rng.random_bool(0.5),
         protected: rng.random_bool(0.2),
-        ..attributes(*pick(rng, &NAMESPACES))
+        ..attributes(pick::<&str>(rng, &NAMESPACES))
     };
     let bounds = BOUNDS;
     let definition = random_definition(rng, kind);
@@ -102,7 +102,7 @@ pub(super) fn random_metadef_command(rng: &mut StdRng) -> MetadefCommand {
 fn random_definition(rng: &mut StdRng, kind: Kind) -> NewDefinition {
     NewDefinition {
         body: (*pick(rng, &["{}", "{\"a\":1}", "{\"title\":\"long\"}"])).to_owned(),
-        ..new(kind, *pick(rng, &NAMES))
+        ..new(kind, pick::<&str>(rng, &NAMES))
     }
 }
 
