@@ -4,6 +4,7 @@
 use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{body::Body, response::Response};
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use percent_encoding::percent_decode_str;
@@ -15,7 +16,8 @@ use crate::{
         caller,
         error::ApiError,
         framing, healthcheck,
-        images::Turns,
+        images::{self, Turns},
+        openapi,
         router::{self, Resource},
         schemas::Schemas,
         versions::{self, Asked, Offer},
@@ -36,6 +38,8 @@ pub struct Api {
     pub(super) app: Arc<App>,
     /// The schema documents.
     pub(super) schemas: Schemas,
+    /// The description of the API.
+    description: Bytes,
     /// Updates that met a conflict.
     pub(super) turns: Turns,
     /// Pages that cost more than reading their images.
@@ -50,9 +54,11 @@ impl Api {
         let schemas = Schemas::new(&app.config.image_format);
         let turns = Turns::new();
         let pages = app.config.limits.concurrent_pages;
+        let description = openapi::document(&app.config, &schemas);
         Self {
             app,
             schemas,
+            description,
             turns,
             pages: Arc::new(Semaphore::new(pages.min(Semaphore::MAX_PERMITS))),
             log: telemetry::access_log(),
@@ -249,6 +255,14 @@ async fn answer(
         let disable_file = api.app.config.api.healthcheck_disable_file.as_deref();
         let accept = request.headers().get(header::ACCEPT);
         return healthcheck::answer(request.method(), accept, disable_file).await;
+    }
+    if path == openapi::PATH {
+        line.route = openapi::PATH;
+        return match *request.method() {
+            Method::GET => Ok(images::json(api.description.clone())),
+            Method::OPTIONS => Ok(Response::new(Body::empty())),
+            _ => Err(ApiError::method_not_allowed("GET")),
+        };
     }
     let offer = Offer::of(&api.app.config);
     let asked = versions::negotiate(&path, request.headers(), offer);

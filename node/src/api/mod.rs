@@ -25,6 +25,7 @@ mod members;
 pub mod memory;
 mod metadefs;
 mod new_image;
+mod openapi;
 mod patch;
 mod precondition;
 pub mod properties;

@@ -58,6 +58,83 @@ pub(super) enum Resource<'p> {
     NamespaceItem(&'p str, &'p str, &'p str),
 }
 
+/// The one table of paths: it routes, and the API's description is made of it (`openapi`). Each line
+/// has the paths as they are described, the pattern that takes them, and the resource.
+macro_rules! routes {
+    ($rest:ident; $($($path:literal)|+ => $pattern:pat => $resource:expr,)+) => {
+        /// Every path below `/v2/`, with its parameters in braces.
+        pub(super) const PATHS: &[&str] = &[$($($path,)+)+];
+
+        fn of_parts<'p>($rest: &'p str, parts: &[&'p str]) -> Option<Resource<'p>> {
+            Some(match *parts {
+                $($pattern => $resource,)+
+                _ => return None,
+            })
+        }
+    };
+}
+
+routes! { path;
+    "images" => ["images"] => Resource::Images,
+    "images/{id}" => ["images", id] => Resource::Image(id),
+    "images/{id}/file" => ["images", id, "file"] => Resource::File(id),
+    "images/{id}/stage" => ["images", id, "stage"] => Resource::Stage(id),
+    "images/{id}/import" => ["images", id, "import"] => Resource::Import(id),
+    "images/{id}/tasks" => ["images", id, "tasks"] => Resource::ImageTasks(id),
+    "images/{id}/locations" => ["images", id, "locations"] => Resource::Locations(id),
+    "images/{id}/actions/deactivate" => ["images", id, "actions", "deactivate"]
+        => Resource::Deactivate(id),
+    "images/{id}/actions/reactivate" => ["images", id, "actions", "reactivate"]
+        => Resource::Reactivate(id),
+    "images/{id}/tags/{tag}" => ["images", id, "tags", tag] => Resource::Tag(id, tag),
+    "images/{id}/members" => ["images", id, "members"] => Resource::Members(id),
+    "images/{id}/members/{member}" => ["images", id, "members", member]
+        => Resource::Member(id, member),
+    "stores/{store}/{id}" => ["stores", store, id] => Resource::StoreImage(store, id),
+    "schemas/metadefs/{name}" => ["schemas", "metadefs", _]
+        => Resource::Schema(path.strip_prefix("schemas/")?),
+    "schemas/{name}" => ["schemas", name] => Resource::Schema(name),
+    "info/import" => ["info", "import"] => Resource::InfoImport,
+    "info/stores" => ["info", "stores"] => Resource::InfoStores,
+    "info/stores/detail" => ["info", "stores", "detail"] => Resource::InfoStoresDetail,
+    "info/usage" => ["info", "usage"] => Resource::InfoUsage,
+    "tasks" => ["tasks"] => Resource::Tasks,
+    "tasks/{id}" => ["tasks", id] => Resource::Task(id),
+    "tasks/{id}/actions/cancel" => ["tasks", id, "actions", "cancel"] => Resource::TaskCancel(id),
+    "cache" => ["cache"] => Resource::Cache,
+    "cache/clean" => ["cache", "clean"] => Resource::CacheClean,
+    "cache/prune" => ["cache", "prune"] => Resource::CachePrune,
+    "cache/{id}" => ["cache", id] => Resource::CacheImage(id),
+    "cache/nodes/{id}" => ["cache", "nodes", id] => Resource::CacheNodes(id),
+    "cached_images" => ["cached_images"] => Resource::CachedImages,
+    "cached_images/{id}" => ["cached_images", id] => Resource::CachedImage(id),
+    "queued_images" => ["queued_images"] => Resource::QueuedImages,
+    "queued_images/{id}" => ["queued_images", id] => Resource::QueuedImage(id),
+    "metadefs/namespaces" => ["metadefs", "namespaces"] => Resource::Namespaces,
+    "metadefs/resource_types" => ["metadefs", "resource_types"] => Resource::MetadefTypes,
+    "metadefs/namespaces/{namespace}" => ["metadefs", "namespaces", name]
+        => Resource::Namespace(name),
+    "metadefs/namespaces/{namespace}/resource_types"
+    | "metadefs/namespaces/{namespace}/properties"
+    | "metadefs/namespaces/{namespace}/objects"
+    | "metadefs/namespaces/{namespace}/tags" => [
+        "metadefs",
+        "namespaces",
+        name,
+        part @ ("resource_types" | "properties" | "objects" | "tags"),
+    ] => Resource::NamespacePart(name, part),
+    "metadefs/namespaces/{namespace}/resource_types/{name}"
+    | "metadefs/namespaces/{namespace}/properties/{name}"
+    | "metadefs/namespaces/{namespace}/objects/{name}"
+    | "metadefs/namespaces/{namespace}/tags/{name}" => [
+        "metadefs",
+        "namespaces",
+        name,
+        part @ ("resource_types" | "properties" | "objects" | "tags"),
+        item,
+    ] => Resource::NamespaceItem(name, part, item),
+}
+
 impl<'p> Resource<'p> {
     /// The resource of a decoded path without its version, if there is one.
     pub(super) fn find(path: &'p str) -> Option<Self> {
@@ -70,56 +147,7 @@ impl<'p> Resource<'p> {
             *parts.get_mut(count)? = part;
             count += 1;
         }
-        Some(match *parts.get(..count)? {
-            ["images"] => Self::Images,
-            ["images", id] => Self::Image(id),
-            ["images", id, "file"] => Self::File(id),
-            ["images", id, "stage"] => Self::Stage(id),
-            ["images", id, "import"] => Self::Import(id),
-            ["images", id, "tasks"] => Self::ImageTasks(id),
-            ["images", id, "locations"] => Self::Locations(id),
-            ["images", id, "actions", "deactivate"] => Self::Deactivate(id),
-            ["images", id, "actions", "reactivate"] => Self::Reactivate(id),
-            ["images", id, "tags", tag] => Self::Tag(id, tag),
-            ["images", id, "members"] => Self::Members(id),
-            ["images", id, "members", member] => Self::Member(id, member),
-            ["stores", store, id] => Self::StoreImage(store, id),
-            ["schemas", "metadefs", _] => Self::Schema(path.strip_prefix("schemas/")?),
-            ["schemas", name] => Self::Schema(name),
-            ["info", "import"] => Self::InfoImport,
-            ["info", "stores"] => Self::InfoStores,
-            ["info", "stores", "detail"] => Self::InfoStoresDetail,
-            ["info", "usage"] => Self::InfoUsage,
-            ["tasks"] => Self::Tasks,
-            ["tasks", id] => Self::Task(id),
-            ["tasks", id, "actions", "cancel"] => Self::TaskCancel(id),
-            ["cache"] => Self::Cache,
-            ["cache", "clean"] => Self::CacheClean,
-            ["cache", "prune"] => Self::CachePrune,
-            ["cache", id] => Self::CacheImage(id),
-            ["cache", "nodes", id] => Self::CacheNodes(id),
-            ["cached_images"] => Self::CachedImages,
-            ["cached_images", id] => Self::CachedImage(id),
-            ["queued_images"] => Self::QueuedImages,
-            ["queued_images", id] => Self::QueuedImage(id),
-            ["metadefs", "namespaces"] => Self::Namespaces,
-            ["metadefs", "resource_types"] => Self::MetadefTypes,
-            ["metadefs", "namespaces", name] => Self::Namespace(name),
-            [
-                "metadefs",
-                "namespaces",
-                name,
-                part @ ("resource_types" | "properties" | "objects" | "tags"),
-            ] => Self::NamespacePart(name, part),
-            [
-                "metadefs",
-                "namespaces",
-                name,
-                part @ ("resource_types" | "properties" | "objects" | "tags"),
-                item,
-            ] => Self::NamespaceItem(name, part, item),
-            _ => return None,
-        })
+        of_parts(path, parts.get(..count)?)
     }
 
     /// The path without its parameters, for logs and metrics.
@@ -247,7 +275,7 @@ impl<'p> Resource<'p> {
     }
 
     /// Whether it is of the older interface to the cache, which is there only if it is asked for.
-    const fn is_legacy_cache(self) -> bool {
+    pub(super) const fn is_legacy_cache(self) -> bool {
         matches!(
             self,
             Self::CachedImages | Self::CachedImage(_) | Self::QueuedImages | Self::QueuedImage(_)

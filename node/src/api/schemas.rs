@@ -41,6 +41,11 @@ impl Schemas {
         )
     }
 
+    /// All documents with their names.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &Bytes)> {
+        self.0.iter().map(|(name, document)| (*name, document))
+    }
+
     /// The document of that name.
     pub(super) fn get(&self, name: &str) -> Option<Bytes> {
         self.0

@@ -5,6 +5,7 @@ mod clients;
 mod command;
 mod differential;
 mod lint;
+mod openapi;
 mod rust_tests;
 mod servers;
 mod stage;

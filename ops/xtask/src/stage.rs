@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{clients, differential, lint, rust_tests, servers, workspace::Workspace};
+use crate::{clients, differential, lint, openapi, rust_tests, servers, workspace::Workspace};
 
 /// How much a stage may spend.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,13 @@ const STAGES: &[Stage] = &[
         servers: false,
         minutes: 5,
         run: clients::run,
+    },
+    Stage {
+        name: "openapi",
+        what: "openapi-spec-validator; schemathesis against the node",
+        servers: false,
+        minutes: 6,
+        run: openapi::run,
     },
     Stage {
         name: "differential",

@@ -54,6 +54,14 @@ const REFERENCE: &[&str] = &[
     "setuptools",
 ];
 
+/// What reads and what tries the description of the API.
+const OPENAPI: &[&str] = &["openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
+
+/// The folder of their programs.
+pub(crate) fn openapi(workspace: &Workspace) -> Result<PathBuf, String> {
+    Ok(venv(workspace, "venv-openapi", OPENAPI)?.join("bin"))
+}
+
 /// The folder of the programs of a Python environment that has the real clients.
 pub(crate) fn clients(workspace: &Workspace) -> Result<PathBuf, String> {
     Ok(venv(workspace, "venv", CLIENTS)?.join("bin"))

@@ -19,6 +19,7 @@ mod list;
 mod members;
 mod metadefs;
 mod moves;
+mod openapi;
 mod operating;
 mod patch;
 mod policy;
