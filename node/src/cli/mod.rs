@@ -3,6 +3,7 @@
 
 mod check;
 mod man;
+mod metadefs;
 mod output;
 mod policy;
 pub(crate) mod status;
@@ -57,6 +58,9 @@ enum Command {
     /// List the policy's rules, check a policy, or explain what a rule decides and why
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Load metadata definitions from files into a running node, or write them to files
+    #[command(subcommand)]
+    Metadefs(metadefs::MetadefsCommand),
     /// Write the completions of a shell to standard output
     Completions {
         /// The shell
@@ -100,6 +104,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Check { config, output } => check::run(config.load(), output.output),
         Command::Status { config, output } => status::run(config.load(), output.output),
         Command::Policy(command) => policy::run(command),
+        Command::Metadefs(command) => metadefs::run(command),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "glimpse", &mut text);

@@ -3,6 +3,7 @@
 mod access;
 mod conditions;
 mod definitions;
+mod files;
 mod lists;
 mod namespaces;
 
