@@ -1,4 +1,5 @@
-//! The admin listener: `/metrics`, `/live`, `/ready` with reasons, `/status`.
+//! The admin listener: `/metrics`, `/live`, `/ready` with reasons, `/status`, and
+//! `POST /reload`, by which nothing comes in but what the operator's own files say.
 //!
 //! It is separate from the API, on loopback by default, and has connections of its own: it answers
 //! while the API is at its bounds and while it drains.
@@ -14,7 +15,7 @@ use axum::{
     Router,
     extract::State,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use http::{StatusCode, header::CONTENT_TYPE};
 use serde::Serialize;
@@ -197,6 +198,7 @@ impl Admin {
             .route("/live", get(async || "alive\n"))
             .route("/ready", get(ready))
             .route("/status", get(status))
+            .route("/reload", post(reload))
             .with_state(Arc::new(self))
     }
 }
@@ -236,6 +238,21 @@ async fn status(State(admin): State<Arc<Admin>>) -> Response {
     let not_ready = admin.not_ready().await;
     match tokio::task::spawn_blocking(move || admin.status(not_ready)).await {
         Ok(status) => json(StatusCode::OK, &status),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn reload(State(admin): State<Arc<Admin>>) -> Response {
+    #[derive(Serialize)]
+    struct Refused {
+        error: String,
+    }
+    match tokio::task::spawn_blocking(move || crate::reload::reload(&admin.app)).await {
+        Ok(Ok(done)) => json(StatusCode::OK, &done),
+        Ok(Err(cause)) => {
+            let error = cause.to_string();
+            json(StatusCode::BAD_REQUEST, &Refused { error })
+        }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

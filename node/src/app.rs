@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use glimpse_cache::{Cache, Manifests};
 use glimpse_registry::{Registry, task::STAGING};
 use glimpse_store::Store;
+use parking_lot::Mutex;
 
 use crate::{
     api::memory::Memory,
     auth::Auth,
-    config::{Config, Problem},
+    config::{Live, Problem},
     data::{DataState, slots::Slots, staging::Staging},
     metrics::Metrics,
     outbound::Outbound,
@@ -19,8 +20,8 @@ use crate::{
 
 /// The parts of a running node. Built once by the node, shared as `Arc<App>`.
 pub struct App {
-    /// As read at start.
-    pub config: Arc<Config>,
+    /// As read at start, or at the last reload.
+    pub config: Live,
     /// Metadata.
     pub registry: Registry,
     /// Chunks.
@@ -37,6 +38,8 @@ pub struct App {
     pub staging: Staging,
     /// Who may do what.
     pub policy: Arc<Policy>,
+    /// Held while the configuration is read again.
+    pub reloading: Mutex<()>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Bounds uploads in progress (`limits.concurrent_uploads`).

@@ -20,6 +20,7 @@ pub mod node;
 pub mod outbound;
 pub mod policy;
 pub mod readiness;
+pub mod reload;
 pub mod serve;
 pub mod stores;
 pub mod telemetry;

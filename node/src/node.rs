@@ -10,6 +10,7 @@ use std::{
 
 use glimpse_cache::Mappings;
 use glimpse_replication::Clock as _;
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -20,13 +21,14 @@ use crate::{
     auth::Auth,
     cli::surroundings,
     clock::{self, SystemClock},
-    config::{Config, Override, RegistryConfig},
+    config::{Config, Live, Override, RegistryConfig},
     data::{slots::Slots, staging::Staging},
     data_dir::{DataDir, DataDirError},
     metrics::Metrics,
     outbound::{self, Outbound},
     policy::{Policy, PolicyError, Sources},
     readiness::Disks,
+    reload,
     serve::{self, Counters, Drained, Server, Settings},
     stores::StoreRefused,
     telemetry,
@@ -185,7 +187,6 @@ impl Node {
                 Counters::default(),
             )?),
         };
-        let config = Arc::new(config);
         let (app, data_dir) = tokio::task::spawn_blocking(move || {
             build(config, metrics, clock, certificate, &data_dir).map(|app| (app, data_dir))
         })
@@ -370,7 +371,7 @@ fn bind(
 
 /// Opens what blocks: cache, stores, registry.
 fn build(
-    config: Arc<Config>,
+    config: Config,
     metrics: Arc<Metrics>,
     clock: SystemClock,
     certificate: Option<Arc<Certificate>>,
@@ -417,7 +418,8 @@ fn build(
         upload_slots: Slots::for_uploads(&config),
         download_slots: Slots::for_downloads(&config),
         memory: Memory::new(config.limits.json_memory),
-        config,
+        config: Live::new(config),
+        reloading: Mutex::default(),
         registry,
         cache,
         manifests,
@@ -529,7 +531,7 @@ fn absolute(path: &std::path::Path) -> String {
 }
 
 /// Serves until SIGTERM or SIGINT. A second signal ends the process at once; one during the start
-/// takes effect when it is done. SIGHUP changes nothing.
+/// takes effect when it is done. SIGHUP has the configuration read again.
 pub async fn serve(
     mut config: Config,
     log: Arc<telemetry::Guard>,
@@ -546,10 +548,6 @@ pub async fn serve(
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
-                _ = hangup.recv() => {
-                    tracing::warn!("SIGHUP is ignored: the configuration is read at the start only");
-                    continue;
-                }
             }
             match first.take() {
                 Some(first) => {
@@ -566,10 +564,20 @@ pub async fn serve(
     let node = Node::start(config)
         .await
         .inspect_err(|cause| tracing::error!(%cause, "the node does not start"))?;
-    node.run(async {
+    let app = Arc::clone(&node.app);
+    let hangups = tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let app = Arc::clone(&app);
+            // Which says in the log what came of it.
+            drop(tokio::task::spawn_blocking(move || reload::reload(&app)).await);
+        }
+    });
+    let ended = node.run(async {
         let _ = told.await;
-    })
-    .await?;
+    });
+    let ended = ended.await;
+    hangups.abort();
+    ended?;
     Ok(())
 }
 

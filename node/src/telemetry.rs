@@ -9,7 +9,7 @@ mod access;
 use std::{
     io::{self, IsTerminal as _, Write},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -18,7 +18,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 use tracing::{Level, Metadata, level_filters::LevelFilter};
-use tracing_subscriber::{filter::Targets, fmt::MakeWriter, layer::SubscriberExt as _};
+use tracing_subscriber::{filter::Targets, fmt::MakeWriter, layer::SubscriberExt as _, reload};
 
 use crate::config::{LogConfig, LogFormat};
 
@@ -69,14 +69,12 @@ pub fn start(config: &LogConfig) -> Result<Guard, String> {
         LogFormat::Json => false,
         LogFormat::Auto => io::stderr().is_terminal(),
     };
-    let mut filter = parse_level(&config.level)?;
-    if !config.access {
-        filter = filter.with_target(ACCESS, LevelFilter::OFF);
-    }
-    let (writer, guard) = Writer::start(config.buffer, io::stderr());
+    let filter = filter(config)?;
     let accesses = filter.would_enable(ACCESS, &Level::INFO);
+    let (writer, guard) = Writer::start(config.buffer, io::stderr());
     let shared = Arc::clone(&writer.0);
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let set = if human {
         let layer = layer.with_ansi(io::stderr().is_terminal());
@@ -87,10 +85,32 @@ pub fn start(config: &LogConfig) -> Result<Guard, String> {
     };
     if set.is_err() {
         tracing::debug!("the logs of this process are set up already");
-    } else if accesses {
-        access::set(shared, human);
+    } else {
+        access::set(shared, human, accesses);
+        let _: Result<(), _> = FILTER.set(handle);
     }
     Ok(guard)
+}
+
+/// What of the events is written, of `log.level` and `log.access`.
+fn filter(config: &LogConfig) -> Result<Targets, String> {
+    let filter = parse_level(&config.level)?;
+    Ok(match config.access {
+        true => filter,
+        false => filter.with_target(ACCESS, LevelFilter::OFF),
+    })
+}
+
+/// The filter of this process.
+static FILTER: OnceLock<reload::Handle<Targets, tracing_subscriber::Registry>> = OnceLock::new();
+
+/// Takes `log.level` and `log.access` from now on, where they are in order.
+pub fn change(config: &LogConfig) {
+    if let (Ok(filter), Some(handle)) = (filter(config), FILTER.get()) {
+        access_log().switch(filter.would_enable(ACCESS, &Level::INFO));
+        // It fails only where the logs are gone.
+        let _ = handle.reload(filter);
+    }
 }
 
 #[derive(Default)]

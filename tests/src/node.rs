@@ -321,6 +321,12 @@ impl Node {
         self.setup.put(key, value.into());
     }
 
+    /// Writes the configuration as it was configured meanwhile, for a reload.
+    pub fn rewrite(&self) {
+        let path = self.folder().join("glimpse.toml");
+        write_config(&path, &self.setup.config, self.api, self.admin);
+    }
+
     /// Changes a key of the first store for the next start.
     pub fn configure_store(&mut self, key: &str, value: impl Into<Value>) {
         self.setup.put_store(key, value.into());

@@ -65,6 +65,11 @@ const SIGNALS: Section = (
              Told again, it ends at once, with exit status 1; what was acknowledged is kept.",
         ),
         (
+            "SIGHUP",
+            "Read the configuration again: what can change does, and the log names what needs a \
+             restart. A wrong one changes nothing. `glimpse reload` does the same and says so.",
+        ),
+        (
             "SIGKILL",
             "Loses nothing that was acknowledged; what was not is cleaned up after the next start.",
         ),
@@ -97,7 +102,7 @@ fn page(command: &Command, out: &mut impl io::Write) -> io::Result<()> {
         .render(out)?;
     let sections: &[Section] = match command.get_name() {
         "glimpse" | "serve" => &[EXIT_STATUS, ENVIRONMENT, FILES, SIGNALS],
-        "check" | "status" | "list" | "explain" => &[EXIT_STATUS, ENVIRONMENT, FILES],
+        "check" | "status" | "reload" | "list" | "explain" => &[EXIT_STATUS, ENVIRONMENT, FILES],
         _ => &[EXIT_STATUS],
     };
     let mut text = Roff::new();

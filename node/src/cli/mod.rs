@@ -6,6 +6,7 @@ mod man;
 mod metadefs;
 mod output;
 mod policy;
+mod reload;
 pub(crate) mod status;
 pub(crate) mod surroundings;
 #[cfg(test)]
@@ -50,6 +51,14 @@ enum Command {
     },
     /// Ask a running node, through its admin listener, how it is; exit code 1 if it is not ready
     Status {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        output: OutputFormat,
+    },
+    /// Have a running node read its configuration again, and say which changed keys hold now and which
+    /// need a restart; exit code 2 if the configuration is wrong, and nothing has changed then
+    Reload {
         #[command(flatten)]
         config: ConfigFile,
         #[command(flatten)]
@@ -103,6 +112,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         },
         Command::Check { config, output } => check::run(config.load(), output.output),
         Command::Status { config, output } => status::run(config.load(), output.output),
+        Command::Reload { config, output } => reload::run(config.load(), output.output),
         Command::Policy(command) => policy::run(command),
         Command::Metadefs(command) => metadefs::run(command),
         Command::Completions { shell } => {

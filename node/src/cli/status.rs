@@ -63,20 +63,29 @@ fn is_ready(status: &Value) -> bool {
     status.get("ready") == Some(&Value::Bool(true))
 }
 
-/// One question in HTTP/1.0, whose answer ends with the connection: no client library is needed.
+/// What `/status` says.
 pub(crate) fn ask(address: SocketAddr) -> io::Result<Value> {
+    match exchange(address, "GET /status")? {
+        (200, status) => Ok(status),
+        (other, _) => Err(io::Error::other(format!("it answered {other}"))),
+    }
+}
+
+/// One request (method and path) in HTTP/1.0, whose answer ends with the connection: no client
+/// library is needed. Gives status and JSON.
+pub(super) fn exchange(address: SocketAddr, request: &str) -> io::Result<(u16, Value)> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET /status HTTP/1.0\r\n\r\n")?;
+    stream.write_all(format!("{request} HTTP/1.0\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     stream.take(ANSWER_BYTES).read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let first = head.lines().next().unwrap_or_default();
-    if first.split(' ').nth(1) != Some("200") {
-        return Err(io::Error::other(format!("it answered {first:?}")));
-    }
-    serde_json::from_str(body).map_err(io::Error::other)
+    let status = first.split(' ').nth(1).and_then(|text| text.parse().ok());
+    let status = status.ok_or_else(|| io::Error::other(format!("it answered {first:?}")))?;
+    let value = serde_json::from_str(body);
+    Ok((status, value.map_err(io::Error::other)?))
 }
 
 /// The answer as lines of `key  value`, nested keys with dots.

@@ -41,6 +41,7 @@ fn manual_pages_are_written_for_every_command() {
         "glimpse-serve.1",
         "glimpse-check.1",
         "glimpse-status.1",
+        "glimpse-reload.1",
         "glimpse-policy.1",
         "glimpse-policy-list.1",
         "glimpse-policy-check.1",

@@ -7,6 +7,7 @@
 mod environment;
 mod import;
 mod keystone;
+mod live;
 mod schema;
 mod sections;
 #[cfg(test)]
@@ -28,7 +29,9 @@ use crate::api::properties::Properties;
 pub use environment::Override;
 pub use import::ImportConfig;
 pub use keystone::KeystoneConfig;
-pub(crate) use schema::nearest;
+pub use live::Live;
+pub(crate) use live::is_live;
+pub(crate) use schema::{changed_keys, nearest};
 pub use sections::{
     AdminConfig, ApiConfig, AuthConfig, AuthMode, CacheConfig, ImageFormatConfig, Limits,
     LogConfig, LogFormat, NodeConfig, OutboundConfig, ReaperConfig, RegistryConfig, StoreConfig,
@@ -73,6 +76,9 @@ pub struct Config {
     /// What comes from the environment.
     #[serde(skip)]
     pub overrides: Vec<Override>,
+    /// The file that it was read from.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -97,6 +103,7 @@ impl Default for Config {
             workers: WorkersConfig::default(),
             log: LogConfig::default(),
             overrides: Vec::new(),
+            file: None,
         }
     }
 }
@@ -193,6 +200,7 @@ impl Config {
                 ConfigError::Invalid(vec![problem])
             })?;
         config.overrides = overrides;
+        config.file = file.map(Path::to_owned);
         let mut problems = config.read_secrets();
         problems.extend(config.read_properties().err());
         config.settle();

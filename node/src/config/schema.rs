@@ -17,6 +17,31 @@ pub(super) fn unknown_keys(known: &Table, table: &Table) -> Vec<Problem> {
     found
 }
 
+/// The keys whose values differ, each by its dotted name; a list as a whole.
+pub(crate) fn changed_keys(old: &Config, new: &Config) -> Vec<String> {
+    fn compare(old: &Table, new: &Table, prefix: &str, found: &mut Vec<String>) {
+        for (key, value) in new {
+            let name = format!("{prefix}{key}");
+            match (old.get(key), value) {
+                (Some(Value::Table(old)), Value::Table(new)) => {
+                    compare(old, new, &format!("{name}."), found);
+                }
+                (Some(old), new) if old == new => {}
+                (Some(_) | None, _) => found.push(name),
+            }
+        }
+    }
+    let table = |config: &Config| Table::try_from(config).unwrap_or_default();
+    let mut found = Vec::new();
+    compare(&table(old), &table(new), "", &mut found);
+    // Secrets are all written alike.
+    let password = "auth.keystone.password".to_owned();
+    if old.auth.keystone.password != new.auth.keystone.password && !found.contains(&password) {
+        found.push(password);
+    }
+    found
+}
+
 fn walk(known: &Table, table: &Table, prefix: &str, found: &mut Vec<Problem>) {
     for (key, value) in table {
         let name = format!("{prefix}{key}");

@@ -4,7 +4,10 @@
 use std::{
     io::Write as _,
     net::IpAddr,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -22,6 +25,8 @@ pub struct AccessLog(Option<Sink>);
 struct Sink {
     shared: Arc<Shared>,
     human: bool,
+    /// Whether lines are written now.
+    on: AtomicBool,
 }
 
 /// What a line says; `ops/LOGS.md` has the names and the values.
@@ -58,19 +63,28 @@ pub fn access_log() -> &'static AccessLog {
 }
 
 /// The first one stays.
-pub(super) fn set(shared: Arc<Shared>, human: bool) {
-    let _: Result<(), AccessLog> = LOG.set(AccessLog(Some(Sink { shared, human })));
+pub(super) fn set(shared: Arc<Shared>, human: bool, on: bool) {
+    let on = AtomicBool::new(on);
+    let _: Result<(), AccessLog> = LOG.set(AccessLog(Some(Sink { shared, human, on })));
 }
 
 impl AccessLog {
     /// Whether lines go anywhere.
     pub fn is_on(&self) -> bool {
-        self.0.is_some()
+        let sink = self.0.as_ref();
+        sink.is_some_and(|sink| sink.on.load(Ordering::Relaxed))
+    }
+
+    /// Writes lines from now on, or no more.
+    pub(super) fn switch(&self, on: bool) {
+        if let Some(sink) = &self.0 {
+            sink.on.store(on, Ordering::Relaxed);
+        }
     }
 
     /// Writes one line.
     pub fn write(&self, access: &Access<'_>) {
-        let Some(Sink { shared, human }) = &self.0 else {
+        let Some(Sink { shared, human, .. }) = &self.0 else {
             return;
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -92,6 +106,7 @@ impl AccessLog {
         let sink = Sink {
             shared: Arc::clone(&shared),
             human,
+            on: AtomicBool::new(true),
         };
         let text = move || String::from_utf8(shared.buffer.lock().lines.clone()).unwrap();
         (Box::leak(Box::new(Self(Some(sink)))), text)
@@ -257,6 +272,7 @@ mod tests {
         let log = AccessLog(Some(Sink {
             shared: Arc::clone(&shared),
             human: false,
+            on: AtomicBool::new(true),
         }));
         for _ in 0..5 {
             log.write(&ACCESSED);

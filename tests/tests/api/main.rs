@@ -26,6 +26,7 @@ mod policy;
 mod protections;
 mod protocol;
 mod quotas;
+mod reload;
 mod schemas;
 mod security_table;
 mod show;

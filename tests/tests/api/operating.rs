@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use glimpse_tests::{Node, Persona, Raw, Setup, Signal, eventually, random_bytes};
+use glimpse_tests::{Node, Persona, Raw, Setup, eventually, random_bytes};
 use serde_json::json;
 
 const MIB: usize = 1 << 20;
@@ -454,19 +454,6 @@ async fn a_wrong_policy_ends_the_start_as_a_wrong_configuration_does() {
     let path = path.to_string_lossy().into_owned();
     let refusal = setup.set("auth.policy_file", path).refused().await;
     assert_eq!(refusal.code, Some(2), "{}", refusal.output);
-}
-
-#[tokio::test]
-async fn a_hangup_changes_nothing_and_is_told() {
-    let mut node = Node::start().await;
-    node.signal(Signal::HUP);
-    eventually("a line about it", async || {
-        node.log().contains("SIGHUP is ignored").then_some(())
-    })
-    .await;
-    assert!(node.is_running());
-    node.client().created(json!({})).await;
-    assert!(node.stop().await.success());
 }
 
 #[tokio::test]
