@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::{
     api::{
         access::Line,
-        caller,
+        caller, cors,
         error::ApiError,
         framing, healthcheck,
         images::{self, Turns},
@@ -167,6 +167,7 @@ async fn serve(api: &Api, mut request: Request<Body>) -> Response {
     }
     let mut line = Line::new(api.log, method.clone(), id.clone());
     line.client = request.extensions().get::<Client>().cloned();
+    let granted = cors::granted(&api.app.config.api.cors, &method, request.headers());
     let result = match refused {
         None => {
             // Nothing of ours is left half done by a panic but what the handler itself owned.
@@ -194,6 +195,9 @@ async fn serve(api: &Api, mut request: Request<Body>) -> Response {
         .metrics
         .request(line.route, &method, response.status(), line.elapsed());
     response.headers_mut().insert(REQUEST_ID, id);
+    if let Some(granted) = granted {
+        granted.put(response.headers_mut());
+    }
     line.answered(response)
 }
 
@@ -252,9 +256,9 @@ async fn answer(
         if options {
             return Ok(Response::new(Body::empty()));
         }
-        let disable_file = api.app.config.api.healthcheck_disable_file.as_deref();
-        let accept = request.headers().get(header::ACCEPT);
-        return healthcheck::answer(request.method(), accept, disable_file).await;
+        let client = line.client.as_ref().map(Client::address);
+        let (method, headers) = (request.method(), request.headers());
+        return healthcheck::answer(method, headers, client, &api.app.config.api).await;
     }
     if path == openapi::PATH {
         line.route = openapi::PATH;

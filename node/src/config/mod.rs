@@ -33,9 +33,9 @@ pub use live::Live;
 pub(crate) use live::is_live;
 pub(crate) use schema::{changed_keys, nearest};
 pub use sections::{
-    AdminConfig, ApiConfig, AuthConfig, AuthMode, CacheConfig, ImageFormatConfig, Limits,
-    LogConfig, LogFormat, NodeConfig, OutboundConfig, ReaperConfig, RegistryConfig, StoreConfig,
-    Tls, WorkersConfig,
+    AdminConfig, ApiConfig, AuthConfig, AuthMode, CacheConfig, CorsConfig, ImageFormatConfig,
+    Limits, LogConfig, LogFormat, NodeConfig, OutboundConfig, ReaperConfig, RegistryConfig,
+    StoreConfig, Tls, WorkersConfig,
 };
 pub use unbuilt::{ClusterConfig, ClusterTls, EdgeConfig, UriFilter};
 

@@ -50,6 +50,14 @@ pub struct ApiConfig {
     /// `/healthcheck` answers 503 while this file is there.
     #[serde(with = "values::optional_path")]
     pub healthcheck_disable_file: Option<PathBuf>,
+    /// `/healthcheck` answers 503 while one of these files is missing.
+    pub healthcheck_enable_files: Vec<PathBuf>,
+    /// Networks that `/healthcheck` answers; none: all.
+    pub healthcheck_allowed_sources: Vec<String>,
+    /// `/healthcheck` does not answer what came through a proxy.
+    pub healthcheck_ignore_proxied: bool,
+    /// `[api.cors]`
+    pub cors: CorsConfig,
     /// `[api.tls]`
     pub tls: Tls,
     /// Show `direct_url`.
@@ -67,10 +75,64 @@ impl Default for ApiConfig {
             public_endpoint: String::new(),
             enable_proxy_headers_parsing: false,
             healthcheck_disable_file: None,
+            healthcheck_enable_files: Vec::new(),
+            healthcheck_allowed_sources: Vec::new(),
+            healthcheck_ignore_proxied: false,
+            cors: CorsConfig::default(),
             tls: Tls::default(),
             show_image_direct_url: false,
             show_multiple_locations: false,
             hashing_algorithm: Algorithm::Sha512,
+        }
+    }
+}
+
+/// `[api.cors]`: what pages of other origins may do (image-api 8.3).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CorsConfig {
+    /// Their origins (`https://host:port`), or `*`; none: nothing.
+    pub allowed_origin: Vec<String>,
+    /// Browsers may send what they know of the user.
+    pub allow_credentials: bool,
+    /// Headers of answers that pages may read.
+    pub expose_headers: Vec<String>,
+    /// How long browsers may remember what they were allowed; 0: they are told nothing.
+    #[serde(with = "values::duration_or_zero")]
+    pub max_age: Duration,
+    /// Methods that pages may use.
+    pub allow_methods: Vec<String>,
+    /// Headers that pages may send.
+    pub allow_headers: Vec<String>,
+}
+
+impl Default for CorsConfig {
+    fn default() -> Self {
+        Self {
+            allowed_origin: Vec::new(),
+            allow_credentials: false,
+            expose_headers: strings(&[
+                "X-Image-Meta-Checksum",
+                "X-Auth-Token",
+                "X-Subject-Token",
+                "X-Service-Token",
+                "X-OpenStack-Request-ID",
+            ]),
+            max_age: Duration::from_secs(3600),
+            allow_methods: strings(&["GET", "PUT", "POST", "DELETE", "PATCH"]),
+            allow_headers: strings(&[
+                "Content-MD5",
+                "X-Image-Meta-Checksum",
+                "X-Storage-Token",
+                "Accept-Encoding",
+                "X-Auth-Token",
+                "X-Identity-Status",
+                "X-Roles",
+                "X-Service-Catalog",
+                "X-User-Id",
+                "X-Tenant-Id",
+                "X-OpenStack-Request-ID",
+            ]),
         }
     }
 }

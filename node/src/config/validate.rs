@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use super::{AuthMode, Config, Problem, values::show_size};
-use crate::format;
+use crate::{api::healthcheck::Network, format};
 
 /// What a feature of a later version says.
 const NOT_BUILT: &str = "is not built yet in this version";
@@ -19,6 +19,7 @@ impl Config {
         self.check_stores(&mut found);
         self.check_formats(&mut found);
         self.check_import(&mut found);
+        self.check_browsers_and_probes(&mut found);
         self.check_bounds(&mut found);
         if let Err(cause) = crate::telemetry::parse_level(&self.log.level) {
             found.push(Problem::new("log.level", cause));
@@ -138,6 +139,30 @@ impl Config {
                 "cache.enabled",
                 format!("a node without a cache {NOT_BUILT}"),
             ));
+        }
+    }
+
+    fn check_browsers_and_probes(&self, found: &mut Vec<Problem>) {
+        let cors = &self.api.cors;
+        for (key, words) in [
+            ("api.cors.allowed_origin", &cors.allowed_origin),
+            ("api.cors.expose_headers", &cors.expose_headers),
+            ("api.cors.allow_methods", &cors.allow_methods),
+            ("api.cors.allow_headers", &cors.allow_headers),
+        ] {
+            let plain =
+                |word: &String| !word.is_empty() && word.bytes().all(|b| b.is_ascii_graphic());
+            if !words.iter().all(plain) {
+                found.push(Problem::new(key, "must be words of printable ASCII"));
+            }
+        }
+        for network in &self.api.healthcheck_allowed_sources {
+            if Network::parse(network).is_none() {
+                found.push(Problem::new(
+                    "api.healthcheck_allowed_sources",
+                    format!("{network:?} is no network such as \"10.0.0.0/8\" or \"::1\""),
+                ));
+            }
         }
     }
 

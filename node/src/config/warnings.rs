@@ -60,6 +60,25 @@ impl Config {
                 "show_multiple_locations and show_image_direct_url show users where data is stored",
             ));
         }
+        let origins = &self.api.cors.allowed_origin;
+        for origin in origins.iter().filter(|origin| *origin != "*") {
+            // What browsers send (RFC 6454 6.2).
+            let host = origin.split_once("://").map(|(_, host)| host);
+            if !host.is_some_and(|host| !host.is_empty() && !host.contains('/')) {
+                found.push(Problem::new(
+                    "api.cors.allowed_origin",
+                    format!(
+                        "{origin:?} is no origin such as \"https://host:port\": no page matches"
+                    ),
+                ));
+            }
+        }
+        if self.api.cors.allow_credentials && origins.iter().any(|origin| origin == "*") {
+            found.push(Problem::new(
+                "api.cors.allow_credentials",
+                "has no effect on pages that only \"*\" allows: browsers refuse the two together",
+            ));
+        }
         self.warn_of_no_effect(&mut found);
         self.warn_of_slips(&mut found);
         found

@@ -5,6 +5,7 @@ mod actions;
 mod advisories;
 mod cache;
 mod commands;
+mod cors;
 mod create;
 mod delete;
 mod download;
