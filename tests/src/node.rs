@@ -72,6 +72,22 @@ impl Setup {
         setup.set("node.data_dir", data).set("cache.size", "64MiB")
     }
 
+    /// A node with the configuration of that text, but for where it listens and keeps its data.
+    pub fn of_file(dir: TempDir, text: &str) -> Self {
+        let mut config: Table = text.parse().expect("TOML");
+        if let Some(Value::Table(api)) = config.get_mut("api") {
+            api.remove("listen");
+        }
+        let setup = Self {
+            dir,
+            config,
+            environment: Vec::new(),
+            program: Vec::new(),
+        };
+        let data = path_value(&setup.dir.path().join("data"));
+        setup.set("node.data_dir", data)
+    }
+
     /// A node that believes identity headers.
     pub fn trusted() -> Self {
         Self::new().set("auth.mode", "trusted-headers")

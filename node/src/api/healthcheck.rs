@@ -1,7 +1,7 @@
 //! `GET` and `HEAD /healthcheck`, which need no token (image-api 1.2). Whether the node is ready to
 //! serve is told by `/ready` on the admin listener.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use axum::{body::Body, response::Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -128,7 +128,7 @@ impl Network {
 fn as_v6(address: IpAddr) -> u128 {
     u128::from(match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => Ipv6Addr::from(address),
+        IpAddr::V6(address) => address,
     })
 }
 

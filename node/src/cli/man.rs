@@ -26,6 +26,10 @@ const EXIT_STATUS: Section = (
              not ready or does not answer.",
         ),
         ("2", "The configuration or the command is wrong."),
+        (
+            "3",
+            "config from-glance: something is not carried that changes what the node does.",
+        ),
     ],
 );
 

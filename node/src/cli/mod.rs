@@ -1,7 +1,8 @@
 //! The command line. Exit codes: 2 for a wrong configuration or usage, 1 for what fails at run
-//! time, 0 otherwise.
+//! time, 3 where a conversion lost something, 0 otherwise.
 
 mod check;
+mod from_glance;
 mod man;
 mod metadefs;
 mod output;
@@ -70,6 +71,9 @@ enum Command {
     /// Load metadata definitions from files into a running node, or write them to files
     #[command(subcommand)]
     Metadefs(metadefs::MetadefsCommand),
+    /// Make a configuration of others'
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Write the completions of a shell to standard output
     Completions {
         /// The shell
@@ -79,6 +83,21 @@ enum Command {
     Man {
         /// The directory; it must exist
         directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Write the configuration that the files of Glance come to, to standard output
+    ///
+    /// Standard error says what is not in it and why: "lost" changes what the node does (exit code
+    /// 3), "dropped" does not, "note" is worth knowing. No value is said there. Variables
+    /// OS_<GROUP>__<NAME> of the environment stand in place of options, as for Glance.
+    FromGlance {
+        /// glance-api.conf, which has the last word, glance-image-import.conf, and the files of Swift
+        /// references and property protections that they name
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
 }
 
@@ -115,6 +134,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Reload { config, output } => reload::run(config.load(), output.output),
         Command::Policy(command) => policy::run(command),
         Command::Metadefs(command) => metadefs::run(command),
+        Command::Config(ConfigCommand::FromGlance { files }) => from_glance::run(files),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "glimpse", &mut text);

@@ -47,11 +47,16 @@ fn finish(written: io::Result<()>, code: u8) -> ExitCode {
 
 /// Says why on standard error and gives the exit code.
 pub(super) fn fail(code: u8, error: &dyn Display) -> ExitCode {
+    say(&error.to_string());
+    ExitCode::from(code)
+}
+
+/// Says something on standard error.
+pub(super) fn say(lines: &str) {
     let mut text = String::new();
-    for line in error.to_string().lines() {
+    for line in lines.lines() {
         text.push_str(&format!("glimpse: {line}\n"));
     }
     // Without a standard error there is nobody to tell.
     let _ = write(&mut io::stderr().lock(), text.as_bytes());
-    ExitCode::from(code)
 }

@@ -192,26 +192,38 @@ impl Config {
         if !problems.is_empty() {
             return Err(ConfigError::Invalid(problems));
         }
+        match Self::of(table) {
+            Ok(config) => Ok(Self {
+                overrides,
+                file: file.map(Path::to_owned),
+                ..config
+            }),
+            Err(problems) => {
+                let told = problems.into_iter().map(|problem| problem.told(&overrides));
+                Err(ConfigError::Invalid(told.collect()))
+            }
+        }
+    }
+
+    /// What a table says, checked as a file is.
+    pub(crate) fn of(table: toml::Table) -> Result<Self, Vec<Problem>> {
+        let unknown = schema::unknown_keys(&schema::known(), &table);
+        if !unknown.is_empty() {
+            return Err(unknown);
+        }
         let mut config: Self = serde_path_to_error::deserialize(toml::Value::Table(table))
             .map_err(|error| {
                 let key = error.path().to_string();
-                let cause = error.into_inner();
-                let problem = Problem::new(key, cause.message()).told(&overrides);
-                ConfigError::Invalid(vec![problem])
+                vec![Problem::new(key, error.into_inner().message())]
             })?;
-        config.overrides = overrides;
-        config.file = file.map(Path::to_owned);
         let mut problems = config.read_secrets();
         problems.extend(config.read_properties().err());
         config.settle();
         problems.extend(config.problems());
-        if problems.is_empty() {
-            return Ok(config);
+        match problems.is_empty() {
+            true => Ok(config),
+            false => Err(problems),
         }
-        let told = |problem: Problem| problem.told(&config.overrides);
-        Err(ConfigError::Invalid(
-            problems.into_iter().map(told).collect(),
-        ))
     }
 
     /// Reads the definitions of custom properties.

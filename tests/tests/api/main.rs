@@ -11,6 +11,7 @@ mod delete;
 mod download;
 mod etag;
 mod formats;
+mod from_glance;
 mod full_store;
 mod import;
 mod integrity;
