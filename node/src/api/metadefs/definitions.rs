@@ -321,7 +321,11 @@ async fn change(
 ) -> Result<Response, ApiError> {
     let changed = app.registry.change_definition(command).await;
     let changed = changed.map_err(|error| of_change(error, namespace, kind, item))?;
-    let response = answer_json(app, &one(namespace, kind, &changed))?;
+    let shown = match kind {
+        Kind::Object => render::changed_object(namespace, &changed),
+        Kind::Property | Kind::Tag | Kind::ResourceType => one(namespace, kind, &changed),
+    };
+    let response = answer_json(app, &shown)?;
     Ok(with_etag(response, changed.version))
 }
 

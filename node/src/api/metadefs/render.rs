@@ -40,6 +40,11 @@ fn path(namespace: &Namespace) -> String {
     format!("/v2/metadefs/namespaces/{}", namespace.attributes.name)
 }
 
+/// An object as the answer to a change shows it: without what was not said.
+pub(super) fn changed_object(of: &Namespace, definition: &Definition) -> Value {
+    whole_object(of, definition, body(definition))
+}
+
 /// An object; `prefix` goes before the names of its properties.
 pub(super) fn object(of: &Namespace, definition: &Definition, prefix: &str) -> Value {
     let mut shown = body(definition);
@@ -58,6 +63,10 @@ pub(super) fn object(of: &Namespace, definition: &Definition, prefix: &str) -> V
         .map(|(name, property)| (format!("{prefix}{name}"), property));
     shown.insert("required".to_owned(), required);
     shown.insert("properties".to_owned(), properties.collect());
+    whole_object(of, definition, shown)
+}
+
+fn whole_object(of: &Namespace, definition: &Definition, mut shown: Map<String, Value>) -> Value {
     name_and_times(&mut shown, definition);
     let link = format!("{}/objects/{}", path(of), definition.name);
     shown.insert("self".to_owned(), link.into());

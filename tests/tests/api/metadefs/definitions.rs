@@ -51,11 +51,14 @@ async fn objects_are_made_shown_replaced_and_removed() {
         .expect(200)
         .json();
     let expected = json!({
-        "name": "q", "required": [], "properties": {},
+        "name": "q",
         "self": "/v2/metadefs/namespaces/n/objects/q",
         "schema": "/v2/schemas/metadefs/object",
     });
     assert_eq!(timeless(renamed), expected);
+    let shown = admin.get(&of("n", "/objects/q")).await.expect(200).json();
+    assert_eq!(shown["required"], json!([]));
+    assert_eq!(shown["properties"], json!({}));
     admin.get(&of("n", "/objects/o")).await.expect(404);
     admin
         .put(&of("n", "/objects/q"), json!({"name": "p"}))
