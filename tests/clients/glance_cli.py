@@ -82,6 +82,38 @@ def main():
         run("image-reactivate", image_id)
         run("stores-info")
 
+    def metadata_definitions():
+        run("md-namespace-create", "cli", "--display-name", "CLI", "--visibility", "public")
+        run("md-object-create", "cli", "--name", "o", "--schema",
+            '{"properties": {"k": {"type": "string", "title": "K"}}}')
+        run("md-object-property-show", "cli", "o", "k")
+        run("md-property-create", "cli", "--name", "p", "--title", "P", "--type", "integer",
+            "--schema", '{"minimum": 1}')
+        run("md-property-update", "cli", "p", "--name", "q")
+        run("md-tag-create-multiple", "cli", "--names", "two,three")
+        run("md-tag-create", "cli", "--name", "one")
+        run("md-tag-update", "cli", "one", "--name", "four")
+        tags = {row[0] for row in rows(run("md-tag-list", "cli"))[1:]}
+        assert tags == {"two", "three", "four"}, tags
+        run("md-resource-type-associate", "cli", "--name", "OS::Test", "--prefix", "x_")
+        prefixed = run("md-namespace-show", "cli", "--resource-type", "OS::Test")
+        assert "x_q" in prefixed, prefixed
+        listed = rows(run("md-namespace-list", "--resource-types", "OS::Test"))
+        assert [row[0] for row in listed[1:]] == ["cli"], listed
+        run("md-namespace-resource-type-list", "cli")
+        run("md-resource-type-list")
+        run("md-resource-type-deassociate", "cli", "OS::Test")
+        run("md-object-update", "cli", "o", "--name", "n")
+        run("md-object-delete", "cli", "n")
+        run("md-namespace-properties-delete", "cli")
+        run("md-namespace-tags-delete", "cli")
+        run("md-namespace-update", "cli", "--protected", "True")
+        run("md-namespace-delete", "cli", fails=True)
+        run("md-namespace-update", "cli", "--protected", "False")
+        run("md-namespace-import", "--file", imported(folder))
+        run("md-namespace-delete", "cli")
+        run("md-namespace-delete", "imported")
+
     kept = []
     for size in samples.SIZES:
         kept.append(life(size, "file"))
@@ -94,6 +126,15 @@ def main():
     run("image-delete", *kept)
     assert rows(run("image-list"))[1:] == []
     run("image-show", kept[0], fails=True)
+    metadata_definitions()
+
+
+def imported(folder):
+    """A file with a namespace."""
+    path = os.path.join(folder, "namespace.json")
+    with open(path, "w") as file:
+        file.write('{"namespace": "imported", "tags": [{"name": "t"}]}')
+    return path
 
 
 main()

@@ -84,6 +84,31 @@ def main():
         for image_id in made:
             images.delete_image(image_id)
 
+    def metadata_definitions():
+        made = images.create_metadef_namespace(
+            namespace="sdk", display_name="SDK", visibility="public", is_protected=True
+        )
+        assert (made.namespace, made.visibility, made.is_protected) == ("sdk", "public", True), made
+        images.update_metadef_namespace("sdk", display_name="S", is_protected=False)
+        assert images.get_metadef_namespace("sdk").display_name == "S"
+        assert [row.namespace for row in images.metadef_namespaces(limit=1)] == ["sdk"]
+        images.create_metadef_object("sdk", name="o", description="d")
+        images.update_metadef_object("o", namespace="sdk", name="p")
+        assert [row.name for row in images.metadef_objects("sdk")] == ["p"]
+        words = {"type": "string", "title": "T", "enum": ["a", "b"]}
+        images.create_metadef_property("sdk", name="q", **words)
+        assert images.get_metadef_property("q", "sdk").enum == ["a", "b"]
+        assert [row.name for row in images.metadef_properties("sdk")] == ["q"]
+        images.create_metadef_resource_type_association("sdk", name="OS::Test", prefix="x_")
+        types = images.metadef_resource_type_associations("sdk")
+        assert [(row.name, row.prefix) for row in types] == [("OS::Test", "x_")]
+        assert "OS::Test" in [row.name for row in images.metadef_resource_types()]
+        images.delete_metadef_resource_type_association("OS::Test", "sdk")
+        images.delete_all_metadef_objects("sdk")
+        images.delete_all_metadef_properties("sdk")
+        images.delete_metadef_namespace("sdk")
+        assert list(images.metadef_namespaces()) == []
+
     kept = []
     for size in samples.SIZES:
         kept.append(life(size, chunked=False))
@@ -93,6 +118,7 @@ def main():
     for image in kept:
         images.delete_image(image)
     pages()
+    metadata_definitions()
     assert list(images.images()) == []
     try:
         images.get_image(kept[0].id)
