@@ -173,6 +173,8 @@ metrics! {
         "Changes of the policy's files that cannot be used";
     policy_stale: Gauge = "policy_stale",
         "1: the policy's files cannot be used as they are now, and the rules of before hold";
+    policy_remote_failures: Counter = "policy_remote_failures_total",
+        "Questions to servers that the policy's rules name which were not answered, and refused";
 
     http_connections: Gauge = "http_connections",
         "Connections to the API that are open";

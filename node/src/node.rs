@@ -26,7 +26,7 @@ use crate::{
     data_dir::{DataDir, DataDirError},
     metrics::Metrics,
     outbound::{self, Outbound},
-    policy::{Policy, PolicyError, Sources},
+    policy::{Policy, PolicyError, Remote, Sources},
     readiness::Disks,
     reload,
     serve::{self, Counters, Drained, Server, Settings},
@@ -62,6 +62,9 @@ pub enum StartError {
     /// The policy's files, or those of property protections.
     #[error("{}: {_0}", .0.key())]
     Policy(PolicyError),
+    /// What is to ask the servers that the policy names.
+    #[error("{0}")]
+    Remote(String),
     /// Staging.
     #[error("import.staging_dir: {0}")]
     Staging(String),
@@ -377,7 +380,7 @@ fn build(
     certificate: Option<Arc<Certificate>>,
     data_dir: &DataDir,
 ) -> Result<Arc<App>, StartError> {
-    let policy = Arc::new(build_policy(&config)?);
+    let policy = Arc::new(build_policy(&config, &metrics)?);
     let auth = Auth::new(&config.auth, &metrics)?;
     // Before the log is touched: a pool of another format stops the start.
     glimpse_cache::check_pool(&data_dir.cache())?;
@@ -461,8 +464,11 @@ fn timed<T>(part: &'static str, work: impl FnOnce() -> T) -> T {
 }
 
 /// Compiles the policy: the defaults with the rules of the files over them.
-pub(crate) fn build_policy(config: &Config) -> Result<Policy, StartError> {
-    Policy::load(Sources::of(&config.auth)).map_err(StartError::Policy)
+fn build_policy(config: &Config, metrics: &Metrics) -> Result<Policy, StartError> {
+    let failures = metrics.policy_remote_failures.clone();
+    let remote = Remote::new(&config.auth.remote, failures).map_err(StartError::Remote)?;
+    let policy = Policy::load(Sources::of(&config.auth)).map_err(StartError::Policy)?;
+    Ok(policy.asking(remote))
 }
 
 fn cache_config(config: &Config, data_dir: &DataDir) -> glimpse_cache::Config {

@@ -18,9 +18,8 @@ pub(crate) fn check_create<'n>(
     context: &Context,
     names: impl IntoIterator<Item = &'n String>,
 ) -> Result<(), Invalid> {
-    let rules = policy.rules();
     let mut names = names.into_iter();
-    match names.find(|name| !rules.may(Action::Create, name, context)) {
+    match names.find(|name| !policy.may(Action::Create, name, context)) {
         None => Ok(()),
         Some(name) => Err(Invalid::Reserved(name.clone())),
     }
@@ -37,13 +36,14 @@ pub(super) fn check_change(
     attributes: &Attributes,
     change: &Change,
 ) -> Result<(), Invalid> {
-    let rules = policy.rules();
     let name = change.name();
     // Names of base attributes, too, are looked at by no section.
-    if !rules.protects() || super::attribute::kind(name) != Ok(super::attribute::Kind::Custom) {
+    if !policy.rules().protects()
+        || super::attribute::kind(name) != Ok(super::attribute::Kind::Custom)
+    {
         return Ok(());
     }
-    let may = |action| rules.may(action, name, context);
+    let may = |action| policy.may(action, name, context);
     let there = attributes.properties.contains_key(name);
     let allowed = match change {
         Change::Remove { .. } | Change::Replace { .. } if there && !may(Action::Read) => {
@@ -67,10 +67,9 @@ pub(super) fn check_change(
 /// Filters by properties that the caller may not read match nothing: the answer must not tell what
 /// their values are.
 pub(super) fn blind(policy: &Policy, context: &Context, filters: &mut [Filter]) {
-    let rules = policy.rules();
     for filter in filters {
         if let Filter::Property(name, _) = filter
-            && !rules.may(Action::Read, name, context)
+            && !policy.may(Action::Read, name, context)
         {
             *filter = Filter::Nothing;
         }

@@ -169,7 +169,7 @@ fn serve(config: Config) -> ExitCode {
             // After the log, so that the reason is the last line.
             log.flush(std::time::Duration::from_secs(1));
             let code = match error.downcast_ref() {
-                Some(StartError::Policy(_)) => USAGE,
+                Some(StartError::Policy(_) | StartError::Remote(_)) => USAGE,
                 _ => 1,
             };
             fail(code, &error)

@@ -205,7 +205,7 @@ fn explain(rules: &Rules, name: &str, asked: &Asked, output: Output) -> ExitCode
         owner: asked.project.as_deref(),
         ..Target::default()
     };
-    let is_admin = rules.allows("context_is_admin", &context, &own);
+    let is_admin = rules.allows("context_is_admin", &context, &own, None);
     context.is_admin = is_admin;
     let target = Target {
         owner: asked.image_owner.as_deref().or(asked.project.as_deref()),
@@ -221,17 +221,22 @@ fn explain(rules: &Rules, name: &str, asked: &Asked, output: Output) -> ExitCode
             .unwrap_or_default();
         return fail(USAGE, &format!("there is no rule {name:?}{meant}"));
     };
-    let code = if checks.holds { 0 } else { 1 };
+    let allowed = checks.holds == Some(true);
+    let code = if allowed { 0 } else { 1 };
     if output == Output::Json {
         let explanation = Explanation {
             rule: name,
-            allowed: checks.holds,
+            allowed,
             from: &rule.place,
             checks,
         };
         return print_json(&explanation, code);
     }
-    let verdict = if checks.holds { "allowed" } else { "refused" };
+    let verdict = match checks.holds {
+        Some(true) => "allowed",
+        Some(false) => "refused",
+        None => "a server decides, which is not asked",
+    };
     let text = format!("{verdict}, by {}\n{checks}", rule.place);
     print(text.as_bytes(), code)
 }

@@ -8,6 +8,7 @@ mod environment;
 mod import;
 mod keystone;
 mod live;
+mod remote;
 mod schema;
 mod sections;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use import::ImportConfig;
 pub use keystone::KeystoneConfig;
 pub use live::Live;
 pub(crate) use live::is_live;
+pub use remote::{RemoteConfig, RemoteContent};
 pub(crate) use schema::{changed_keys, nearest};
 pub use sections::{
     AdminConfig, ApiConfig, AuthConfig, AuthMode, CacheConfig, CorsConfig, ImageFormatConfig,

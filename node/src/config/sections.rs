@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    KeystoneConfig,
+    KeystoneConfig, RemoteConfig,
     values::{self, strings},
 };
 use crate::{api::properties::Properties, data::hashes::Algorithm, policy::protection::RuleFormat};
@@ -210,6 +210,8 @@ pub struct AuthConfig {
     pub property_protection_file: Option<PathBuf>,
     /// What that file names: roles or rules.
     pub property_protection_rule_format: RuleFormat,
+    /// How servers are asked that rules name.
+    pub remote: RemoteConfig,
     /// How often the files are looked at for changes.
     #[serde(with = "values::duration")]
     pub reread_interval: Duration,
@@ -230,6 +232,7 @@ impl Default for AuthConfig {
             enforce_new_defaults: true,
             property_protection_file: None,
             property_protection_rule_format: RuleFormat::Roles,
+            remote: RemoteConfig::default(),
             reread_interval: Duration::from_secs(1),
             allow_insecure: false,
             allow_anonymous: false,

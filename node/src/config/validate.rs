@@ -13,6 +13,7 @@ impl Config {
     pub fn problems(&self) -> Vec<Problem> {
         let mut found = Vec::new();
         self.check_node(&mut found);
+        self.check_remote(&mut found);
         self.check_listeners(&mut found);
         self.check_keystone(&mut found);
         self.check_unbuilt(&mut found);
@@ -54,6 +55,16 @@ impl Config {
             found.push(Problem::new(
                 "auth.policy_file",
                 format!("{}: {cause}", path.display()),
+            ));
+        }
+    }
+
+    fn check_remote(&self, found: &mut Vec<Problem>) {
+        let remote = &self.auth.remote;
+        if remote.ssl_client_crt_file.is_some() != remote.ssl_client_key_file.is_some() {
+            found.push(Problem::new(
+                "auth.remote.ssl_client_crt_file",
+                "must be set together with auth.remote.ssl_client_key_file",
             ));
         }
     }
@@ -286,6 +297,7 @@ impl Config {
             ("limits.concurrent_downloads", limits.concurrent_downloads),
             ("limits.connections", limits.connections),
             ("limits.concurrent_pages", limits.concurrent_pages),
+            ("auth.remote.concurrency", self.auth.remote.concurrency),
             ("workers.reaper.batch", reaper.batch),
             ("workers.reaper.max_failures", reaper.max_failures),
             ("workers.reaper.max_suspects", reaper.max_suspects),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use glimpse_registry::image::Image;
 
-use super::{Target, rules::Rules};
+use super::{Target, encoded, remote::Remote, rules::Rules};
 use crate::auth::Context;
 
 /// A rule as a tree.
@@ -25,6 +25,8 @@ pub(super) enum Check {
     Rule(usize),
     /// `role:`
     Role(Template),
+    /// `http:` and `https:`: the URL
+    Remote(Template),
     /// `kind:match`
     Equal(Subject, Template),
 }
@@ -185,6 +187,22 @@ pub(super) enum Part {
 }
 
 impl Template {
+    /// Filled in as a URL, whose parts values cannot leave; `None` where the target lacks one.
+    fn url(&self, target: &Target<'_>) -> Option<String> {
+        let mut url = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Literal(text) => url.push_str(text),
+                Part::Attribute(attribute) => match attribute.of(target)? {
+                    // Escaped or not, these are steps within the path.
+                    dots if dots == "." || dots == ".." => return None,
+                    text => url.push_str(&encoded(&text)),
+                },
+            }
+        }
+        Some(url)
+    }
+
     /// Whether the filled-in text is `value`. A target without one of the attributes matches
     /// nothing.
     fn is(&self, value: &str, target: &Target<'_>, same: fn(&str, &str) -> bool) -> bool {
@@ -206,6 +224,19 @@ impl Template {
     }
 }
 
+/// Whether one of the checks has this outcome: the opposite, if all of them have that one.
+fn first(checks: &[Check], question: &Question<'_>, outcome: bool) -> Option<bool> {
+    let mut found = Some(false);
+    for check in checks {
+        match check.holds(question) {
+            Some(holds) if holds == outcome => return Some(true),
+            Some(_) => {}
+            None => found = None,
+        }
+    }
+    found
+}
+
 fn exactly(a: &str, b: &str) -> bool {
     a == b
 }
@@ -219,30 +250,35 @@ fn any_case(a: &str, b: &str) -> bool {
 pub(super) struct Question<'a> {
     /// What `rule:` refers to.
     pub(super) rules: &'a Rules,
+    /// The rule that is asked for, as servers are told.
+    pub(super) rule: &'a str,
     /// Who asks.
     pub(super) context: &'a Context,
     /// About what.
     pub(super) target: &'a Target<'a>,
+    /// Who asks servers; without, their checks are undecided.
+    pub(super) remote: Option<&'a Remote>,
 }
 
 impl Check {
-    /// Whether it holds. Ends, as [`Rules`] have no cycles.
-    pub(super) fn holds(&self, question: &Question<'_>) -> bool {
+    /// Whether it holds; `None`: that hangs on a server that was not asked or gave no answer. Ends,
+    /// as [`Rules`] have no cycles.
+    pub(super) fn holds(&self, question: &Question<'_>) -> Option<bool> {
         let Question {
             rules,
             context,
             target,
+            ..
         } = *question;
-        match self {
+        Some(match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Not(check) => !check.holds(question),
-            Self::And(all) => all.iter().all(|check| check.holds(question)),
-            Self::Or(any) => any.iter().any(|check| check.holds(question)),
-            Self::Rule(index) => rules
-                .rule(*index)
-                .is_some_and(|rule| rule.check.holds(question)),
+            Self::Not(check) => !check.holds(question)?,
+            Self::And(all) => !first(all, question, false)?,
+            Self::Or(any) => return first(any, question, true),
+            Self::Rule(index) => return rules.rule(*index)?.check.holds(question),
             Self::Role(name) => any_role(&context.roles, name, target),
+            Self::Remote(url) => return question.remote?.ask(&url.url(target)?, question),
             Self::Equal(Subject::Literal(text), matched) => matched.is(text, target, exactly),
             Self::Equal(Subject::Caller(attribute), matched) => match attribute {
                 Caller::UserId => matches_one(context.user_id.as_deref(), matched, target),
@@ -251,7 +287,7 @@ impl Check {
                 Caller::ServiceRoles => any_role(&context.service_roles, matched, target),
                 Caller::IsAdmin => matched.is(python(context.is_admin), target, exactly),
             },
-        }
+        })
     }
 
     /// The checks directly below.
@@ -263,6 +299,7 @@ impl Check {
             | Self::Never
             | Self::Rule(_)
             | Self::Role(_)
+            | Self::Remote(_)
             | Self::Equal(Subject::Literal(_) | Subject::Caller(_), _) => &[],
         }
     }
@@ -270,7 +307,9 @@ impl Check {
     /// The attributes of the target that it looks at itself.
     pub(super) fn attributes(&self) -> impl Iterator<Item = &Attribute> {
         let parts: &[Part] = match self {
-            Self::Role(Template(parts)) | Self::Equal(_, Template(parts)) => parts,
+            Self::Role(Template(parts))
+            | Self::Remote(Template(parts))
+            | Self::Equal(_, Template(parts)) => parts,
             Self::Always
             | Self::Never
             | Self::Not(_)
@@ -297,6 +336,7 @@ impl Check {
                 None => "rule:?".into(),
             },
             Self::Role(name) => format!("role:{name}"),
+            Self::Remote(url) => url.to_string(),
             Self::Equal(Subject::Literal(text), matched) => format!("'{text}':{matched}"),
             Self::Equal(Subject::Caller(attribute), matched) => {
                 format!("{}:{matched}", attribute.as_str())

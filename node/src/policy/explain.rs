@@ -16,8 +16,9 @@ use crate::auth::Context;
 pub struct Explained {
     /// As a rule would write it, or the operator.
     pub check: String,
-    /// Whether it holds for this caller and target.
-    pub holds: bool,
+    /// Whether it holds for this caller and target; `None`: that hangs on a server, which is not
+    /// asked here.
+    pub holds: Option<bool>,
     /// What it is made of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub below: Vec<Explained>,
@@ -30,16 +31,22 @@ impl Rules {
         let found = self.named(rule)?;
         let question = Question {
             rules: self,
+            rule,
             context,
             target,
+            remote: None,
         };
-        let scope = match found.project_scoped && context.foreign_scope {
+        let foreign = found.project_scoped && context.foreign_scope;
+        let scope = match foreign {
             true => " (needs a token scoped to a project)",
             false => "",
         };
         Some(Explained {
             check: format!("{rule}{scope}"),
-            holds: self.allows(rule, context, target),
+            holds: match foreign {
+                true => Some(false),
+                false => found.check.holds(&question),
+            },
             below: vec![explain(&found.check, &question)],
         })
     }
@@ -63,7 +70,11 @@ fn explain(check: &Check, question: &Question<'_>) -> Explained {
 
 impl Explained {
     fn write(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
-        let outcome = if self.holds { "yes" } else { "no " };
+        let outcome = match self.holds {
+            Some(true) => "yes",
+            Some(false) => "no ",
+            None => "?  ",
+        };
         let Self { check, below, .. } = self;
         writeln!(f, "{outcome} {:indent$}{check}", "", indent = depth * 2)?;
         below.iter().try_for_each(|below| below.write(f, depth + 1))

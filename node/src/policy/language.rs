@@ -3,7 +3,7 @@
 //! A rule is empty (always), or checks joined by `not`, `and`, `or` (binding in that order) and
 //! parentheses. Words are split at white space; parentheses may touch them. A check is `@`
 //! (always), `!` (never), `rule:<name>`, `role:<name>`, or `<kind>:<match>`, where kind is an
-//! attribute of the caller or a quoted literal, and match is text with `%(name)s` for attributes
+//! attribute of the caller or a quoted literal, or the URL of a server (`remote`), and match is text with `%(name)s` for attributes
 //! of the target: `project_id` (or `owner`), `visibility`, `member_id`, `id`, and of an image its
 //! other attributes and custom properties. What a target lacks matches nothing.
 //!
@@ -34,7 +34,7 @@ pub enum SyntaxError {
     #[error("`{0}` is not a check; a check is `kind:match`, `@` or `!`")]
     NotACheck(String),
     /// `http:` or `https:`.
-    #[error("`{0}` asks a remote server, which this service does not do")]
+    #[error("`{0}` is no URL of a server")]
     Remote(String),
     /// The kind is not known.
     #[error("the caller has no attribute `{0}`; it has {known}", known = Caller::NAMES.join(", "))]
@@ -224,8 +224,26 @@ fn single(text: &str, intern: &mut Intern<'_>) -> Result<Check, SyntaxError> {
         "rule" if matched.is_empty() => Err(SyntaxError::NotACheck(text.into())),
         "rule" => Ok(Check::Rule(intern(matched))),
         "role" => Ok(Check::Role(template(matched)?)),
-        "http" | "https" => Err(SyntaxError::Remote(text.into())),
+        "http" | "https" => remote(text),
         _ => Ok(Check::Equal(subject(kind)?, template(matched)?)),
+    }
+}
+
+/// `http:` or `https:`; the server is the rule's own, and only what follows depends on the target.
+fn remote(text: &str) -> Result<Check, SyntaxError> {
+    let bad = || SyntaxError::Remote(text.into());
+    let url = template(text)?;
+    let fixed = match url.0.first() {
+        Some(Part::Literal(fixed)) => fixed,
+        Some(Part::Attribute(_)) | None => return Err(bad()),
+    };
+    let parsed = reqwest::Url::parse(fixed).map_err(|_| bad())?;
+    let (_, rest) = fixed.split_once("://").ok_or_else(bad)?;
+    match parsed.host_str() {
+        Some(host) if !host.is_empty() && (rest.contains('/') || url.0.len() == 1) => {
+            Ok(Check::Remote(url))
+        }
+        Some(_) | None => Err(bad()),
     }
 }
 

@@ -17,6 +17,7 @@ mod ini;
 mod language;
 pub mod metadef;
 pub mod protection;
+mod remote;
 mod rules;
 mod sources;
 
@@ -28,6 +29,7 @@ use parking_lot::Mutex;
 
 pub use error::PolicyError;
 pub use language::SyntaxError;
+pub use remote::Remote;
 pub use rules::{Rule, Rules};
 pub use sources::Sources;
 
@@ -52,6 +54,8 @@ pub struct Target<'a> {
 #[derive(Debug)]
 pub struct Policy {
     rules: ArcSwap<Rules>,
+    /// Without it rules that name servers refuse.
+    remote: Option<Remote>,
     watched: Mutex<Watched>,
 }
 
@@ -99,11 +103,20 @@ impl Policy {
     fn of(rules: Rules, sources: Sources, stamps: Vec<sources::Stamp>) -> Self {
         Self {
             rules: ArcSwap::from_pointee(rules),
+            remote: None,
             watched: Mutex::new(Watched {
                 sources,
                 stamps,
                 failed: None,
             }),
+        }
+    }
+
+    /// With what asks the servers that rules name.
+    pub fn asking(self, remote: Remote) -> Self {
+        Self {
+            remote: Some(remote),
+            ..self
         }
     }
 
@@ -120,14 +133,17 @@ impl Policy {
         self.rules.load_full()
     }
 
-    /// See [`Rules::allows`].
+    /// See [`Rules::allows`]. It may block for `auth.remote.timeout`, on a thread of the runtime that
+    /// gives its other work away before.
     pub fn allows(&self, rule: &str, context: &Context, target: &Target<'_>) -> bool {
-        self.rules.load().allows(rule, context, target)
+        let rules = self.rules.load();
+        rules.allows(rule, context, target, self.remote.as_ref())
     }
 
     /// See [`Rules::may`].
     pub fn may(&self, action: protection::Action, property: &str, context: &Context) -> bool {
-        self.rules.load().may(action, property, context)
+        let rules = self.rules.load();
+        rules.may(action, property, context, self.remote.as_ref())
     }
 
     /// What is most likely a slip in the files, and whether they cannot be used at all any more.
@@ -193,6 +209,11 @@ impl Policy {
         self.rules.store(Arc::new(rules));
         Ok(())
     }
+}
+
+/// Text as a part of a URL or form.
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     PolicyError, Target,
-    check::Question,
     draft::Draft,
     file::Malformed,
     ini, language,
+    remote::Remote,
     rules::Rules,
     sources::{self, Sources},
 };
@@ -199,7 +199,13 @@ fn compile(pattern: &str, line: usize) -> Result<Regex, Malformed> {
 
 impl Rules {
     /// Whether the caller may do that with the custom property. Without a file everyone may.
-    pub fn may(&self, action: Action, property: &str, context: &Context) -> bool {
+    pub fn may(
+        &self,
+        action: Action,
+        property: &str,
+        context: &Context,
+        remote: Option<&Remote>,
+    ) -> bool {
         let Some(Protections(sections)) = &self.protections else {
             return true;
         };
@@ -214,11 +220,8 @@ impl Rules {
                 own.any(|role| roles.contains(role))
             }
             Some(Permit::Rule(index)) => self.rule(*index).is_some_and(|rule| {
-                rule.check.holds(&Question {
-                    rules: self,
-                    context,
-                    target: &Target::default(),
-                })
+                let target = Target::default();
+                self.decide(&rule.name, &rule.check, context, &target, remote)
             }),
         }
     }

@@ -7,6 +7,7 @@ use super::{
     check::{Check, Question},
     defaults, draft, file, language,
     protection::Protections,
+    remote::Remote,
     sources::{Entry, Sources},
 };
 use crate::auth::Context;
@@ -85,15 +86,41 @@ impl Rules {
     /// Whether `rule` allows it. An unknown rule allows nothing: the `default` rule is empty in
     /// the defaults, so falling to it would let a slip of the pen allow everything. A
     /// project-scoped rule refuses every token of another scope.
-    pub fn allows(&self, rule: &str, context: &Context, target: &Target<'_>) -> bool {
+    ///
+    /// Servers that it hangs on are asked by `remote`; without one it does not hold.
+    pub fn allows(
+        &self,
+        rule: &str,
+        context: &Context,
+        target: &Target<'_>,
+        remote: Option<&Remote>,
+    ) -> bool {
         self.named(rule).is_some_and(|rule| {
             !(rule.project_scoped && context.foreign_scope)
-                && rule.check.holds(&Question {
-                    rules: self,
-                    context,
-                    target,
-                })
+                && self.decide(&rule.name, &rule.check, context, target, remote)
         })
+    }
+
+    /// First without asking anybody: most rules need nobody, and of the others many are decided by
+    /// what is known here.
+    pub(super) fn decide(
+        &self,
+        rule: &str,
+        check: &Check,
+        context: &Context,
+        target: &Target<'_>,
+        remote: Option<&Remote>,
+    ) -> bool {
+        let question = Question {
+            rules: self,
+            rule,
+            context,
+            target,
+            remote: None,
+        };
+        let decided = check.holds(&question);
+        let asked = || check.holds(&Question { remote, ..question });
+        decided.or_else(asked).unwrap_or(false)
     }
 
     /// Every rule, the defaults in their order first.

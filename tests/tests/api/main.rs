@@ -25,6 +25,7 @@ mod openapi;
 mod operating;
 mod patch;
 mod policy;
+mod policy_servers;
 mod protections;
 mod protocol;
 mod quotas;

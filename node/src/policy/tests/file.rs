@@ -102,8 +102,8 @@ fn errors_name_the_file_the_line_and_the_rule() {
             "policy.yaml:2: rule `a` is given twice, first in line 1",
         ),
         (
-            "a: '@'\nb: http://x/\n",
-            "policy.yaml:2: rule `b`: `http://x/` asks a remote server",
+            "a: '@'\nb: http:x/\n",
+            "policy.yaml:2: rule `b`: `http:x/` is no URL",
         ),
         ("a:\n", "rule `a` has no value"),
         ("a: ~\n", "policy.yaml:1: rule `a` has no value"),
@@ -254,7 +254,7 @@ fn a_changed_file_is_read_again_and_a_broken_one_leaves_the_rules_as_they_were()
     assert_eq!(policy.reread(), Reread::Replaced);
     assert!(allows(&policy, "a", &["y"]) && !allows(&policy, "a", &["x"]));
     // Who asked before goes on with what it had.
-    assert!(held.allows("a", &caller("p", &["x"]), &Target::default()));
+    assert!(held.allows("a", &caller("p", &["x"]), &Target::default(), None));
     assert!(!policy.is_stale());
     for broken in ["a: role:z role:z\n", "a: [\n"] {
         std::fs::write(&path, broken).unwrap();

@@ -82,8 +82,10 @@ fn a_rule_that_cannot_be_read_is_an_error() {
         ("not(role:a)", "no attribute `not(role`"),
         (":x", "not a check"),
         ("rule:", "not a check"),
-        ("http://host/%(id)s", "asks a remote server"),
-        ("role:a and https://host/", "asks a remote server"),
+        ("http:host/%(id)s", "is no URL of a server"),
+        ("http://%(id)s/", "is no URL of a server"),
+        ("http://host%(id)s/", "is no URL of a server"),
+        ("role:a and https:", "is no URL of a server"),
         ("colour:red", "no attribute `colour`"),
         ("project_id:%()s", "a name is missing"),
         ("project_id:%(owner)d", "%(owner)d"),
@@ -191,6 +193,32 @@ fn checks_look_at_all_attributes_of_an_image_and_at_its_properties() {
             .contains("no image has an attribute `projct_id`"),
         "{one}"
     );
+}
+
+#[test]
+fn a_server_that_is_not_asked_decides_nothing_and_what_does_not_need_it_is_decided() {
+    for (rule, expected) in [
+        ("http://host/", None),
+        ("not http://host/", None),
+        ("role:a or http://host/", Some(true)),
+        ("http://host/ or role:a", Some(true)),
+        ("http://host/%(id)s and role:b", Some(false)),
+        ("role:a and https://host:8443/a/%(owner)s?x=%(id)s", None),
+        ("not (http://host/ and role:b)", Some(true)),
+        ("(http://host/ or role:b) and not role:a", Some(false)),
+        ("http://host/ or not http://host/", None),
+    ] {
+        let policy = policy(&format!("rule: \"{rule}\"")).unwrap();
+        let (caller, target) = (caller("p", &["a"]), Target::default());
+        let rules = policy.rules();
+        let explained = rules.explain("rule", &caller, &target).unwrap();
+        assert_eq!(explained.holds, expected, "{rule}");
+        assert_eq!(
+            policy.allows("rule", &caller, &target),
+            expected == Some(true),
+            "{rule}"
+        );
+    }
 }
 
 #[test]
