@@ -8,6 +8,9 @@
 //!
 //! `GLIMPSE_KILL_ROUNDS` says how often, `GLIMPSE_CRASH_SEED` repeats the choices (not the timing).
 
+#[path = "crash/imports.rs"]
+mod imports;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},

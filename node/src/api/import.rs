@@ -80,6 +80,7 @@ async fn begin(
     headers: &HeaderMap,
 ) -> Result<Task, ApiError> {
     let config = &app.config.import;
+    let exempt = &config.inject.ignore_user_roles;
     let input = json!({
         "image_id": image.id.to_string(),
         "import_req": asked.shown,
@@ -98,7 +99,7 @@ async fn begin(
             source: asked.source,
             stores,
             must_succeed: asked.must_succeed,
-            inject: false,
+            inject: !context.roles.iter().any(|role| exempt.contains(role)),
             keep: u64::try_from(config.task_time_to_live.as_micros()).unwrap_or(u64::MAX),
         },
     };

@@ -12,6 +12,14 @@ use super::{
 /// The import methods that are built.
 pub(super) const METHODS: [&str; 3] = ["glance-direct", "web-download", "copy-image"];
 
+/// The plugins that are built.
+pub(super) const PLUGINS: [&str; 4] = [
+    "no_op",
+    "inject_image_metadata",
+    "image_conversion",
+    "image_decompression",
+];
+
 /// `[import]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -40,8 +48,95 @@ pub struct ImportConfig {
     /// How long the record of a task stays after its end.
     #[serde(with = "values::duration")]
     pub task_time_to_live: Duration,
+    /// `[import.inject]`
+    pub inject: InjectConfig,
+    /// `[import.decompression]`
+    pub decompression: DecompressionConfig,
+    /// `[import.conversion]`
+    pub conversion: ConversionConfig,
     /// Where imports may fetch from.
     pub uri_filter: UriFilter,
+}
+
+/// `[import.inject]`: plugin `inject_image_metadata`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InjectConfig {
+    /// `name=value`
+    pub properties: Vec<String>,
+    /// Images of callers with one of these roles are left as they are.
+    pub ignore_user_roles: Vec<String>,
+}
+
+impl Default for InjectConfig {
+    fn default() -> Self {
+        Self {
+            properties: Vec::new(),
+            ignore_user_roles: strings(&["admin"]),
+        }
+    }
+}
+
+impl InjectConfig {
+    /// The properties; those that are the service's are left out (image-api 3.4).
+    pub fn pairs(&self) -> impl Iterator<Item = (String, String)> {
+        self.properties
+            .iter()
+            .filter_map(|pair| pair.split_once('='))
+            .filter(|(name, _)| !name.starts_with("os_glance"))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    }
+}
+
+/// `[import.decompression]`: plugin `image_decompression`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DecompressionConfig {
+    /// Bytes that come of each compressed one at most, past 64 MiB; 0: any.
+    pub max_ratio: u64,
+    /// How long it may take.
+    #[serde(with = "values::duration")]
+    pub timeout: Duration,
+}
+
+impl Default for DecompressionConfig {
+    fn default() -> Self {
+        Self {
+            max_ratio: 1100,
+            timeout: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// `[import.conversion]`: plugin `image_conversion`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConversionConfig {
+    /// raw | qcow2 | vmdk
+    pub output_format: String,
+    /// `qemu-img`: a name or a path.
+    pub program: String,
+    /// Processor time of one conversion.
+    #[serde(with = "values::duration")]
+    pub cpu_time: Duration,
+    /// Bytes of its address space.
+    #[serde(with = "values::size")]
+    pub memory: u64,
+    /// How long it may take.
+    #[serde(with = "values::duration")]
+    pub timeout: Duration,
+}
+
+impl Default for ConversionConfig {
+    fn default() -> Self {
+        Self {
+            output_format: "raw".to_owned(),
+            program: "qemu-img".to_owned(),
+            cpu_time: Duration::from_secs(3600),
+            memory: 2 << 30,
+            timeout: Duration::from_secs(3 * 3600),
+        }
+    }
 }
 
 impl Default for ImportConfig {
@@ -57,6 +152,9 @@ impl Default for ImportConfig {
             progress_interval: Duration::from_secs(15),
             lock_timeout: Duration::from_secs(3600),
             task_time_to_live: Duration::from_secs(48 * 3600),
+            inject: InjectConfig::default(),
+            decompression: DecompressionConfig::default(),
+            conversion: ConversionConfig::default(),
             uri_filter: UriFilter::default(),
         }
     }

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::properties::Properties;
 
 pub use environment::Override;
-pub use import::ImportConfig;
+pub use import::{ConversionConfig, ImportConfig};
 pub use keystone::KeystoneConfig;
 pub use live::Live;
 pub(crate) use live::is_live;

@@ -371,7 +371,15 @@ fn what_is_not_built_yet_is_refused_by_name() {
             "[import]\nmethods = [\"glance-download\"]",
             "import.methods",
         ),
-        ("[import]\nplugins = [\"no_op\"]", "import.plugins"),
+        ("[import]\nplugins = [\"noop\"]", "import.plugins"),
+        (
+            "[import.conversion]\noutput_format = \"vdi\"",
+            "import.conversion.output_format",
+        ),
+        (
+            "[import.inject]\nproperties = [\"name\"]",
+            "import.inject.properties",
+        ),
         ("[cache]\nenabled = false", "cache.enabled"),
         ("[[stores]]\ntype = \"s3\"", "stores[0].type"),
         ("[[stores]]\ntype = \"rbd\"", "stores[0].type"),

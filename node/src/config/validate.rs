@@ -21,6 +21,7 @@ impl Config {
         self.check_formats(&mut found);
         self.check_import(&mut found);
         self.check_browsers_and_probes(&mut found);
+        self.check_plugins(&mut found);
         self.check_bounds(&mut found);
         if let Err(cause) = crate::telemetry::parse_level(&self.log.level) {
             found.push(Problem::new("log.level", cause));
@@ -127,7 +128,6 @@ impl Config {
             ("cluster.tls.ca", self.cluster.tls.ca != empty),
             ("edge.upstream", !self.edge.upstream.is_empty()),
             ("registry.url", !self.registry.url.is_empty()),
-            ("import.plugins", !self.import.plugins.is_empty()),
         ];
         for (key, asked) in asked {
             if asked {
@@ -223,6 +223,35 @@ impl Config {
                     other => format!("{other:?} is no import method"),
                 },
             ));
+        }
+    }
+
+    fn check_plugins(&self, found: &mut Vec<Problem>) {
+        let import = &self.import;
+        let known = |plugin: &String| super::import::PLUGINS.contains(&plugin.as_str());
+        for plugin in import.plugins.iter().filter(|plugin| !known(plugin)) {
+            found.push(Problem::new(
+                "import.plugins",
+                format!(
+                    "{plugin:?} is none of {}",
+                    super::import::PLUGINS.join(", ")
+                ),
+            ));
+        }
+        let format = &import.conversion.output_format;
+        if !matches!(format.as_str(), "raw" | "qcow2" | "vmdk") {
+            found.push(Problem::new(
+                "import.conversion.output_format",
+                format!("{format:?} is none of raw, qcow2, vmdk"),
+            ));
+        }
+        for pair in &import.inject.properties {
+            if pair.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
+                found.push(Problem::new(
+                    "import.inject.properties",
+                    format!("{pair:?} is not of the form \"name=value\""),
+                ));
+            }
         }
     }
 

@@ -91,7 +91,7 @@ impl Staging {
     /// neither an upload nor a task is at it. Says how many. `view` is to be asked anew for each file, so
     /// that it is not older than the file.
     pub async fn sweep(&self, view: impl Fn() -> View) -> Result<u64, glimpse_registry::Error> {
-        let mut removed = 0;
+        let mut removed = self.remove_folders().await;
         let Ok(mut listed) = self.named.store.list().await else {
             return Ok(0);
         };
@@ -111,6 +111,27 @@ impl Staging {
         Ok(removed)
     }
 }
+
+impl Staging {
+    /// Removes what conversions of an earlier process left. Those of this one hold their room.
+    async fn remove_folders(&self) -> u64 {
+        let mut removed = 0;
+        let Ok(mut entries) = tokio::fs::read_dir(&self.root).await else {
+            return 0;
+        };
+        while let Ok(Some(entry)) = entries.next_entry().await {
+            let (name, path) = (entry.file_name(), entry.path());
+            let ours = name.to_string_lossy().starts_with(FOLDER);
+            if ours && !self.space.holds(&path.display().to_string()) {
+                removed += u64::from(tokio::fs::remove_dir_all(path).await.is_ok());
+            }
+        }
+        removed
+    }
+}
+
+/// How the names of folders begin in which staged data is worked on.
+pub const FOLDER: &str = ".convert-";
 
 /// The image that a file is of.
 fn image_of(key: &str) -> Option<ImageId> {
@@ -148,6 +169,11 @@ impl Space {
             return true;
         }
         false
+    }
+
+    /// Whether something is taken under `key`.
+    pub fn holds(&self, key: &str) -> bool {
+        self.taken.lock().contains_key(key)
     }
 
     /// Gives the bytes of `key` back.

@@ -6,10 +6,13 @@
 //! (an object that was put and not recorded) lies under the image's key, which nobody else may use
 //! while the task holds the image: it is removed before it is put again, or when all is undone.
 //!
-//! `work` has the steps, `fetch` brings data from outside into staging, `fill` puts data into one store, `undo` takes everything back.
+//! `work` has the steps, `fetch` brings data from outside into staging, `plugins` changes it, `fill` puts data into one store, `undo` takes everything back.
 
+mod convert;
+mod decompress;
 mod fetch;
 mod fill;
+mod plugins;
 mod undo;
 mod work;
 

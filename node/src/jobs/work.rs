@@ -38,7 +38,7 @@ impl Job {
     }
 
     /// The image as it is now.
-    fn image(&self) -> Result<Arc<Image>, Failure> {
+    pub(super) fn image(&self) -> Result<Arc<Image>, Failure> {
         match self.app.registry.read_local().image(self.image) {
             Ok(Some(image)) => Ok(image),
             Ok(None) => Err(Rejection::ImageNotFound.into()),
@@ -53,15 +53,21 @@ impl Job {
         let here = |staged: &Staged| staged.node == self.app.registry.node();
         match (&task.made.plan.source, staged) {
             (Source::Store, _) => Ok((task, Origin::Image(image))),
-            (_, Some(staged)) if here(&staged) => Ok((task, Origin::Staged(image, staged))),
+            (_, Some(staged)) if here(&staged) => self.prepared(task, staged).await,
             (Source::Web { uri }, None) => {
                 let (task, staged) = self.download(&task, uri).await?;
-                Ok((task, Origin::Staged(self.image()?, staged)))
+                self.prepared(task, staged).await
             }
             (Source::Staged | Source::Web { .. } | Source::Region { .. }, _) => Err(
                 Failure::Failed("The staged data of the image is not on this node.".to_owned()),
             ),
         }
+    }
+
+    /// Staged data past its plugins.
+    async fn prepared(&self, task: Task, staged: Staged) -> Result<(Task, Origin), Failure> {
+        let (task, staged) = self.plugins(task, staged).await?;
+        Ok((task, Origin::Staged(self.image()?, staged)))
     }
 
     /// Fills the stores that are left: one after the other, or some at once.

@@ -24,6 +24,7 @@ mod moves;
 mod openapi;
 mod operating;
 mod patch;
+mod plugins;
 mod policy;
 mod policy_servers;
 mod protections;
