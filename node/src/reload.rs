@@ -87,6 +87,10 @@ fn attempt(app: &App) -> Result<Reloaded, ReloadError> {
     if !applied.is_empty() && !app.config.replace(next) {
         return Err(ReloadError::TooOften);
     }
+    // A pair that cannot be used was refused with the rest, above.
+    if let Some(certificate) = &app.certificate {
+        certificate.reload_and_say();
+    }
     Ok(Reloaded {
         applied,
         restart,

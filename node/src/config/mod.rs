@@ -7,6 +7,7 @@
 mod environment;
 mod import;
 mod keystone;
+mod listener;
 mod live;
 mod remote;
 mod schema;
@@ -30,14 +31,15 @@ use crate::api::properties::Properties;
 pub use environment::Override;
 pub use import::{ConversionConfig, ImportConfig};
 pub use keystone::KeystoneConfig;
+pub use listener::{CorsConfig, Tls};
 pub use live::Live;
 pub(crate) use live::is_live;
 pub use remote::{RemoteConfig, RemoteContent};
 pub(crate) use schema::{changed_keys, nearest};
 pub use sections::{
-    AdminConfig, ApiConfig, AuthConfig, AuthMode, CacheConfig, CorsConfig, ImageFormatConfig,
-    Limits, LogConfig, LogFormat, NodeConfig, OutboundConfig, ReaperConfig, RegistryConfig,
-    StoreConfig, Tls, WorkersConfig,
+    AdminConfig, ApiConfig, AuthConfig, AuthMode, CacheConfig, ImageFormatConfig, Limits,
+    LogConfig, LogFormat, NodeConfig, OutboundConfig, ReaperConfig, RegistryConfig, StoreConfig,
+    WorkersConfig,
 };
 pub use unbuilt::{ClusterConfig, ClusterTls, EdgeConfig, UriFilter};
 

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use glimpse_tests::{
-    Client, Node, Raw, Setup, TestCertificate, TlsVersion, eventually, random_bytes,
+    Client, Node, Raw, Setup, TestCertificate, TlsVersion, eventually, glimpse, random_bytes,
 };
 use serde_json::json;
 
@@ -134,6 +134,27 @@ async fn a_broken_new_certificate_leaves_the_old_one_and_is_told() {
     let client = client(&node, &certificate);
     client.get("/versions").await.expect(200);
     assert!(!node.log().contains("PRIVATE KEY"));
+}
+
+#[tokio::test]
+async fn a_reload_takes_the_new_certificate_at_once_and_tells_of_a_broken_one() {
+    let old = TestCertificate::generate();
+    let setup = secured(Setup::new(), &old);
+    let node = setup.set("api.tls.reload_interval", "1h").start().await;
+    let new = TestCertificate::generate();
+    new.write(node.folder());
+    let words = ["reload", "--config", "glimpse.toml", "-o", "json"];
+    let told = glimpse(node.folder(), &words, &[]).await;
+    assert_eq!(told.code, Some(0), "{}", told.stderr);
+    client(&node, &new).get("/versions").await.expect(200);
+    std::fs::write(node.folder().join("key.pem"), &old.key).unwrap();
+    let told = glimpse(node.folder(), &words, &[]).await;
+    assert_ne!(told.code, Some(0), "{told:?}");
+    assert!(
+        format!("{}{}", told.stdout, told.stderr).contains("api.tls"),
+        "{told:?}"
+    );
+    client(&node, &new).get("/versions").await.expect(200);
 }
 
 #[tokio::test]

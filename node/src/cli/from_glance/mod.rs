@@ -4,6 +4,7 @@
 mod draft;
 mod ini;
 mod joint;
+mod store_table;
 mod stores;
 mod table;
 #[cfg(test)]
@@ -103,7 +104,7 @@ fn override_by(
     let groups: Vec<String> = options
         .all()
         .map(|(group, _)| group)
-        .chain(table::TABLE.iter().map(|row| row.group))
+        .chain(table::all().map(|row| row.group))
         .map(str::to_owned)
         .collect();
     for (variable, value) in environment {

@@ -35,13 +35,6 @@ pub(super) fn list(value: &str) -> Result<Value, String> {
     Ok(ini::list(value).into())
 }
 
-/// Plugins, but for the one that does nothing.
-pub(super) fn plugins(value: &str) -> Result<Value, String> {
-    let mut names = ini::list(value);
-    names.retain(|name| name != "no_op");
-    Ok(names.into())
-}
-
 /// A list of ports.
 pub(super) fn ports(value: &str) -> Result<Value, String> {
     let ports = ini::list(value);
@@ -49,11 +42,11 @@ pub(super) fn ports(value: &str) -> Result<Value, String> {
     ports.map(Value::Array)
 }
 
-/// A dictionary.
-pub(super) fn table(value: &str) -> Result<Value, String> {
+/// A dictionary, as a list of `name=value`.
+pub(super) fn assignments(value: &str) -> Result<Value, String> {
     let pairs = ini::pairs(value).into_iter();
-    let pairs = pairs.map(|(key, value)| (key, Value::from(value)));
-    Ok(Value::Table(pairs.collect()))
+    let pairs = pairs.map(|(key, value)| Value::from(format!("{key}={value}")));
+    Ok(Value::Array(pairs.collect()))
 }
 
 /// A count of which every negative number means that there is no bound.
