@@ -9,7 +9,7 @@ use glimpse_registry::{
     outcome::Rejection,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
@@ -81,24 +81,8 @@ pub(super) async fn create(
             "Request body must be a JSON object of image attributes.",
         ));
     };
-    let new = new_image::parse(
-        &members,
-        context.project_id.as_deref(),
-        &config.image_format,
-        &config.limits,
-    )?;
-    may_create(app, context, &new)?;
-    protection::check_create(&app.policy, context, new.attributes.properties.keys())?;
-    let id = new
-        .id
-        .unwrap_or_else(|| ImageId::from_random(rand::random()));
-    let room = room_for(app, &new.attributes)?;
-    let image = match app.registry.create_image(id, new.attributes).await {
-        Err(RegistryError::Rejected(Rejection::IdTaken)) => {
-            return Err(ApiError::conflict(format!("Image ID {id} already exists!")));
-        }
-        result => result?,
-    };
+    let (image, room) = make(app, context, &members).await?;
+    let id = image.id;
     let mut response = show_response(app, context, &image, room)?;
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
@@ -116,6 +100,33 @@ pub(super) async fn create(
         headers.insert(STORE_IDS, stores);
     }
     Ok(response)
+}
+
+/// Makes a queued image of attributes as a client sends them; with room for an answer that shows it.
+pub(super) async fn make(
+    app: &App,
+    context: &Context,
+    members: &Map<String, Value>,
+) -> Result<(Image, Room), ApiError> {
+    let config = &app.config;
+    let new = new_image::parse(
+        members,
+        context.project_id.as_deref(),
+        &config.image_format,
+        &config.limits,
+    )?;
+    may_create(app, context, &new)?;
+    protection::check_create(&app.policy, context, new.attributes.properties.keys())?;
+    let id = new
+        .id
+        .unwrap_or_else(|| ImageId::from_random(rand::random()));
+    let room = room_for(app, &new.attributes)?;
+    match app.registry.create_image(id, new.attributes).await {
+        Err(RegistryError::Rejected(Rejection::IdTaken)) => {
+            Err(ApiError::conflict(format!("Image ID {id} already exists!")))
+        }
+        made => Ok((made?, room)),
+    }
 }
 
 fn may_create(app: &App, context: &Context, new: &new_image::NewImage) -> Result<(), ApiError> {

@@ -58,47 +58,67 @@ pub(super) async fn start(
     if let Source::Web { uri } = &asked.source {
         check_uri(app, uri).await?;
     }
-    begin(app, context, &image, asked, stores, &headers).await?;
+    let input = json!({
+        "image_id": image.id.to_string(),
+        "import_req": asked.shown,
+        "backend": stores,
+    });
+    let making = Making {
+        kind: TaskKind::ApiImageImport,
+        input,
+        source: asked.source,
+        stores,
+        must_succeed: asked.must_succeed,
+    };
+    begin(app, context, &image, making, &headers).await?;
     Ok(accepted())
 }
 
 /// 400 for what may not be fetched (image-api 3.6), whatever the reason.
-async fn check_uri(app: &App, uri: &str) -> Result<(), ApiError> {
+pub(super) async fn check_uri(app: &App, uri: &str) -> Result<(), ApiError> {
     app.outbound.check(uri).await.map_err(|refused| ApiError {
         cause: refused.to_string(),
         ..ApiError::bad_request("URI for web-download does not pass filtering")
     })
 }
 
+/// What a task is made of.
+pub(super) struct Making {
+    /// Shown as.
+    pub(super) kind: TaskKind,
+    /// What was asked for, as it is shown.
+    pub(super) input: Value,
+    /// From where,
+    pub(super) source: Source,
+    /// to these stores.
+    pub(super) stores: Vec<String>,
+    /// Whether all of them must take it.
+    pub(super) must_succeed: bool,
+}
+
 /// Makes the task.
-async fn begin(
+pub(super) async fn begin(
     app: &App,
     context: &Context,
     image: &Image,
-    asked: Asked,
-    stores: Vec<String>,
+    making: Making,
     headers: &HeaderMap,
 ) -> Result<Task, ApiError> {
     let config = &app.config.import;
     let exempt = &config.inject.ignore_user_roles;
-    let input = json!({
-        "image_id": image.id.to_string(),
-        "import_req": asked.shown,
-        "backend": stores,
-    });
     let task = NewTask {
-        kind: TaskKind::ApiImageImport,
+        kind: making.kind,
         owner: context.project_id.clone(),
         user: context.user_id.clone(),
         request: headers
             .get("x-openstack-request-id")
             .and_then(|id| id.to_str().ok())
             .map(str::to_owned),
-        input: input.to_string(),
+        input: making.input.to_string(),
         plan: Plan {
-            source: asked.source,
-            stores,
-            must_succeed: asked.must_succeed,
+            source: making.source,
+            stores: making.stores,
+            must_succeed: making.must_succeed,
             inject: !context.roles.iter().any(|role| exempt.contains(role)),
             keep: u64::try_from(config.task_time_to_live.as_micros()).unwrap_or(u64::MAX),
         },

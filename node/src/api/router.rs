@@ -421,7 +421,10 @@ async fn answer(
         (R::InfoStoresDetail, GET) => info::stores_detail(app, caller),
         (R::InfoUsage, GET) => Ok(info::usage()),
         (R::Tasks, GET) => tasks::list(app, caller, query).await,
-        (R::Tasks, POST) => tasks::create(app, caller, request).await,
+        (R::Tasks, POST) => {
+            let base = api.base(request.headers());
+            Box::pin(tasks::create(app, caller, request, &base)).await
+        }
         (R::Task(id), GET) => tasks::show(app, caller, id).await,
         (R::TaskCancel(id), POST) => tasks::cancel(app, caller, id).await,
         (R::Task(_), DELETE) => tasks::delete(app, caller),

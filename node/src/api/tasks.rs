@@ -1,7 +1,7 @@
 //! `/v2/tasks` and `/v2/images/{id}/tasks` (image-api 1.7).
 
 use axum::{body::Body, response::Response};
-use glimpse_registry::task::{Task, TaskId, TaskStatus};
+use glimpse_registry::task::{Source, Task, TaskId, TaskKind, TaskStatus};
 use http::{HeaderValue, Request, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::{
     api::{
         authorize, body,
         error::ApiError,
-        images,
+        images, import,
         list_query::{self, BadQuery},
         task_view,
     },
@@ -119,13 +119,16 @@ fn link(query: &[(String, String)], marker: Option<TaskId>) -> String {
     }
 }
 
-/// `POST /v2/tasks`
+/// `POST /v2/tasks`: of type `import`, which makes an image and fetches its data (deprecated in the
+/// reference). `base` is the base of absolute URLs.
 pub(super) async fn create(
     app: &App,
     context: &Context,
     request: Request<Body>,
+    base: &str,
 ) -> Result<Response, ApiError> {
     check(app, context)?;
+    let headers = request.headers().clone();
     let (body, _room) = body::json(request, app).await?;
     for required in ["type", "input"] {
         if body.get(required).is_none() {
@@ -134,9 +137,56 @@ pub(super) async fn create(
             )));
         }
     }
-    Err(ApiError::bad_request(
-        "Tasks of this type cannot be made at this site.",
-    ))
+    let bad = |text: &str| Err(ApiError::bad_request(text));
+    let (Some("import"), Some(input)) = (body["type"].as_str(), body["input"].as_object()) else {
+        return bad("Tasks of this type cannot be made at this site.");
+    };
+    if !app.config.import.offers("web-download") {
+        return bad("Tasks of this type cannot be made at this site.");
+    }
+    let mut texts = ["import_from", "import_from_format"].map(|key| input.get(key)?.as_str());
+    let [Some(uri), Some(format)] = &mut texts else {
+        return bad("Input must have 'import_from', 'import_from_format' and 'image_properties'.");
+    };
+    let Some(Value::Object(properties)) = input.get("image_properties") else {
+        return bad("Input must have 'import_from', 'import_from_format' and 'image_properties'.");
+    };
+    import::check_uri(app, uri).await?;
+    let mut properties = properties.clone();
+    for (key, value) in [("disk_format", *format), ("container_format", "bare")] {
+        properties.entry(key).or_insert_with(|| value.into());
+    }
+    let input = json!({
+        "import_from": *uri,
+        "import_from_format": *format,
+        "image_properties": properties,
+    });
+    let source = Source::Web {
+        uri: (*uri).to_owned(),
+    };
+    let (image, _room) = images::make(app, context, &properties).await?;
+    let making = import::Making {
+        kind: TaskKind::Import,
+        input,
+        source,
+        stores: vec![app.stores.default.clone()],
+        must_succeed: true,
+    };
+    let begun = import::begin(app, context, &image, making, &headers).await;
+    let task = match begun {
+        Ok(task) => task,
+        Err(error) => {
+            // Nobody has seen it.
+            drop(app.registry.delete_image(image.id, None).await);
+            return Err(error);
+        }
+    };
+    let mut response = images::json(task_view::whole(&task).to_string());
+    *response.status_mut() = StatusCode::CREATED;
+    if let Ok(location) = HeaderValue::try_from(format!("{base}/v2/tasks/{}", task.id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
 }
 
 /// `GET /v2/tasks/{id}`

@@ -358,7 +358,7 @@ async fn every_store_counts_against_the_quota_before_a_byte_moves() {
 }
 
 #[tokio::test]
-async fn an_image_deleted_while_it_is_imported_leaves_nothing() {
+async fn ossa_2015_004_an_image_deleted_while_it_is_imported_leaves_nothing() {
     let node = Setup::new().more_stores("b").start().await;
     let client = node.client();
     for delay in [0, 1, 3, 10, 30, 100] {

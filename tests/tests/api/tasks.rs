@@ -1,6 +1,6 @@
 //! Tasks: listed, shown, cancelled, expired (image-api 1.7).
 
-use glimpse_tests::{Persona, Setup, eventually, random_bytes};
+use glimpse_tests::{Page, Persona, Setup, Web, eventually, random_bytes};
 use serde_json::{Value, json};
 
 const MIB: usize = 1 << 20;
@@ -172,4 +172,78 @@ async fn ended_tasks_expire() {
     })
     .await;
     assert_eq!(client.show(&id).await.field("status"), "active");
+}
+
+#[tokio::test]
+async fn a_task_of_type_import_makes_an_image_and_fetches_it_within_the_filter() {
+    let open = Setup::trusted()
+        .set(
+            "import.uri_filter.allowed_hosts",
+            vec!["127.0.0.1".to_owned()],
+        )
+        .set("import.uri_filter.allowed_ports", Vec::<i64>::new());
+    let node = open.start().await;
+    let admin = node.client_of(&Persona::admin());
+    let data = random_bytes(MIB, 1);
+    let web = Web::serve(Page::new(data.clone())).await;
+    let body = |uri: &str, properties: Value| {
+        json!({"type": "import", "input": {
+            "import_from": uri, "import_from_format": "raw", "image_properties": properties,
+        }})
+    };
+    let made = admin
+        .post("/v2/tasks", body(&web.url(), json!({"name": "fetched"})))
+        .await
+        .expect(201);
+    let task = made.json();
+    let path = format!("/v2/tasks/{}", task["id"].as_str().unwrap());
+    assert_eq!(
+        made.header("location"),
+        Some(format!("http://{}{path}", node.address()).as_str())
+    );
+    assert_eq!(
+        (&task["type"], &task["input"]["import_from"]),
+        (&json!("import"), &json!(web.url()))
+    );
+    let id = task["image_id"].as_str().unwrap();
+    admin.reaches(id, "active").await;
+    let image = admin.show(id).await.expect(200).json();
+    assert_eq!(
+        (&image["name"], &image["disk_format"]),
+        (&json!("fetched"), &json!("raw"))
+    );
+    assert_eq!(admin.download(id).await.expect(200).body, data);
+    eventually("success", async || {
+        let task = admin.get(&path).await.expect(200).json();
+        (task["result"] == json!({"image_id": id})).then_some(())
+    })
+    .await;
+    let list = admin.get("/v2/tasks?type=import").await.expect(200);
+    assert_eq!(list.ids("tasks").len(), 1);
+    let asked = web.asked();
+    for bad in [
+        body("http://169.254.169.254/latest", json!({})),
+        body("ftp://127.0.0.1/x", json!({})),
+        body(&web.url(), json!({"size": 7})),
+        body(&web.url(), json!({"disk_format": "floppy"})),
+        body(&web.url(), json!([])),
+        json!({"type": "import", "input": {"import_from": web.url()}}),
+        json!({"type": "import", "input": 7}),
+        json!({"type": "location_import", "input": {}}),
+        json!({"type": 7, "input": {}}),
+    ] {
+        let answer = admin.post("/v2/tasks", bad.clone()).await;
+        assert!(
+            matches!(answer.status, 400 | 403),
+            "{bad}: {}",
+            answer.text()
+        );
+    }
+    assert_eq!(web.asked(), asked);
+    assert_eq!(admin.list_all("limit=100").await.len(), 1);
+    let owner = node.client_of(&Persona::member("alpha"));
+    owner
+        .post("/v2/tasks", body(&web.url(), json!({})))
+        .await
+        .expect(403);
 }
