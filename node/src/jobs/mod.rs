@@ -20,7 +20,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -51,12 +51,16 @@ pub struct Jobs {
     /// There is a new task, or one that is to end.
     pub wake: Notify,
     live: Mutex<HashMap<TaskId, (ImageId, CancellationToken)>>,
+    /// Those that only wait until they can be undone.
+    undoing: AtomicUsize,
 }
 
 impl Jobs {
-    /// How many run.
+    /// How many run; those that wait for a store that is away, to remove what they put there, keep nobody
+    /// else waiting.
     pub fn running(&self) -> usize {
-        self.live.lock().len()
+        let undoing = self.undoing.load(Ordering::Relaxed);
+        self.live.lock().len().saturating_sub(undoing)
     }
 
     /// Whether a task has a job here.
@@ -175,7 +179,11 @@ impl Job {
         match failure {
             Failure::Failed(message) => {
                 tracing::info!(task.id = %self.id, image.id = %self.image, message, "an import failed");
+                let undoing = &self.app.data.jobs.undoing;
+                undoing.fetch_add(1, Ordering::Relaxed);
+                self.app.data.jobs.wake.notify_one();
                 self.undo(&message).await;
+                undoing.fetch_sub(1, Ordering::Relaxed);
             }
             Failure::NotOurs | Failure::BrokenOff => {
                 tracing::info!(task.id = %self.id, image.id = %self.image, "a task was given up");

@@ -19,6 +19,12 @@ impl Job {
         if task.run.cancelled {
             return Err(Rejection::TaskCancelled.into());
         }
+        // The process before was undoing it.
+        if task.made.plan.must_succeed
+            && let Some(store) = task.run.failed.first()
+        {
+            return Err(Failure::Failed(format!("Store {store} took no data.")));
+        }
         let done = task.remaining().next().is_none();
         let task = match done {
             true => task,

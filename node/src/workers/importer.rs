@@ -43,7 +43,7 @@ impl Importer {
         }
         let view = self.app.registry.read_local();
         for task in view.open_tasks()? {
-            if self.jobs.len() >= self.app.config.import.concurrent_jobs {
+            if self.app.data.jobs.running() >= self.app.config.import.concurrent_jobs {
                 break;
             }
             if !may_begin(&task, self.app.registry.node(), view.time().0) {

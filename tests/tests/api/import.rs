@@ -387,3 +387,41 @@ async fn ossa_2015_004_an_image_deleted_while_it_is_imported_leaves_nothing() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn an_import_that_is_being_undone_keeps_nobody_waiting_and_is_undone_by_the_next_process() {
+    let mut node = Setup::new()
+        .more_stores("b")
+        .set("import.concurrent_jobs", 1)
+        .start()
+        .await;
+    let client = node.client();
+    let id = staged(&client, "data").await;
+    let (here, away) = (node.folder().join("b"), node.folder().join("away"));
+    std::fs::rename(&here, &away).unwrap();
+    let stores = json!({"stores": ["local", "b"]});
+    client.import(&id, with(direct(), stores)).await.expect(202);
+    eventually("the failure of a store", async || {
+        let image = client.show(&id).await.expect(200).json();
+        (image["os_glance_failed_import"] == "b").then_some(())
+    })
+    .await;
+    let other = staged(&client, "other").await;
+    client.import(&other, direct()).await.expect(202);
+    client.reaches(&other, "active").await;
+    // It waits for the store, and holds the image.
+    assert_eq!(client.show(&id).await.field("status"), "importing");
+    client.import(&id, direct()).await.expect(409);
+    node.kill();
+    std::fs::rename(&away, &here).unwrap();
+    node.restart().await;
+    let client = node.client();
+    assert_eq!(client.task_ends(&id).await["status"], "failure");
+    let image = client.show(&id).await.expect(200).json();
+    assert_eq!(
+        (&image["status"], image.get("stores")),
+        (&json!("queued"), None)
+    );
+    node.keeps(1).await;
+    unstaged(&node).await;
+}
