@@ -12,9 +12,11 @@ use crate::{
     auth::Auth,
     config::{Live, Problem},
     data::{DataState, slots::Slots, staging::Staging},
+    keystone,
     metrics::Metrics,
     outbound::Outbound,
     policy::Policy,
+    quotas::{Allowed, Quotas},
     tls::Certificate,
 };
 
@@ -36,6 +38,8 @@ pub struct App {
     pub auth: Auth,
     /// Data that is to be imported.
     pub staging: Staging,
+    /// What owners may have.
+    pub quotas: Quotas,
     /// Who may do what.
     pub policy: Arc<Policy>,
     /// Held while the configuration is read again.
@@ -55,6 +59,12 @@ pub struct App {
 }
 
 impl App {
+    /// What this owner may have.
+    pub async fn allowed(&self, owner: Option<&str>) -> Result<Allowed, keystone::Error> {
+        let bytes = self.config.limits.user_storage_quota;
+        self.quotas.of(owner, bytes).await
+    }
+
     /// The store of a location: a configured one, or staging.
     pub fn place(&self, name: &str) -> Option<&NamedStore> {
         match name {

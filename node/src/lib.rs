@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod node;
 pub mod outbound;
 pub mod policy;
+pub mod quotas;
 pub mod readiness;
 pub mod reload;
 pub mod serve;

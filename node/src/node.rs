@@ -18,7 +18,7 @@ use crate::{
     admin::Admin,
     api::{ImageApi, memory::Memory},
     app::App,
-    auth::Auth,
+    auth::{Auth, keystone::Tokens},
     cli::surroundings,
     clock::{self, SystemClock},
     config::{Config, Live, Override, RegistryConfig},
@@ -27,6 +27,7 @@ use crate::{
     metrics::Metrics,
     outbound::{self, Outbound},
     policy::{Policy, PolicyError, Remote, Sources},
+    quotas::Quotas,
     readiness::Disks,
     reload,
     serve::{self, Counters, Drained, Server, Settings},
@@ -417,6 +418,7 @@ fn build(
     let data = crate::data::DataState::new(&config.cache, data_dir.root());
     let app = App {
         outbound: Arc::new(Outbound::new(&config, outbound::Tls::default())),
+        quotas: Quotas::new(&config, auth.tokens().map(Tokens::keystone)),
         auth,
         upload_slots: Slots::for_uploads(&config),
         download_slots: Slots::for_downloads(&config),

@@ -34,6 +34,17 @@ pub struct Envelope {
     pub time: Timestamp,
     /// What to do.
     pub command: Command,
+    /// What owners may have at most, if it makes more of it.
+    pub bounds: Bounds,
+}
+
+/// What an owner may have at most after a command that makes more of it; `None`: as much as it likes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Images.
+    pub images: Option<u64>,
+    /// Images that take data in.
+    pub transfers: Option<u64>,
 }
 
 /// One change. Variants are only ever appended: their order is the encoding.

@@ -10,17 +10,20 @@ mod metadefs;
 mod tasks;
 mod uploads;
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use glimpse_replication::{Fault, LogIndex};
 
 pub use self::metadefs::{MetadefChange, MetadefView};
 pub use crate::tables::{Counters, UploadState, Usage};
 use crate::{
-    command::{Command, CommandId, Envelope},
+    command::{Bounds, Command, CommandId, Envelope},
     encoding::fault,
     image::{Image, ImageId, Location, Member, PendingDelete, Timestamp},
-    outcome::{Outcome, Rejection, Remembered},
+    outcome::{CountedThing, Outcome, Rejection, Remembered},
     status::Status,
     task::{Task, TaskId},
 };
@@ -43,7 +46,7 @@ pub trait StateView {
     fn upload(&self, id: ImageId) -> Result<Option<UploadState>, Fault>;
     /// A task.
     fn task(&self, id: TaskId) -> Result<Option<Task>, Fault>;
-    /// Bytes of an owner.
+    /// What an owner has.
     fn usage(&self, owner: Option<&str>) -> Result<Usage, Fault>;
     /// The metadata definitions.
     fn metadefs(&self) -> &dyn MetadefView;
@@ -97,7 +100,7 @@ pub enum Change {
     },
     /// Removes a task and its indexes.
     RemoveTask(Box<Task>),
-    /// Sets the bytes of an owner.
+    /// Sets what an owner has.
     PutUsage(Option<String>, Usage),
     /// Queues data for the reaper.
     PutPendingDelete(PendingDelete),
@@ -130,11 +133,14 @@ pub fn decide(
         now: counters.time,
         counters,
         changes: Vec::new(),
+        usages: BTreeMap::new(),
     };
-    let outcome = match draft.run(&envelope.command) {
+    let done = draft.run(&envelope.command);
+    let outcome = match done.and_then(|outcome| draft.within(envelope.bounds).map(|()| outcome)) {
         Ok(outcome) => outcome,
         Err(Refusal::Rejected(rejection)) => {
             draft.changes.clear();
+            draft.usages.clear();
             draft.counters = Counters {
                 time: draft.now,
                 ..view.counters()
@@ -146,8 +152,14 @@ pub fn decide(
     let Draft {
         mut changes,
         counters,
+        usages,
         ..
     } = draft;
+    for (owner, (before, usage)) in usages {
+        if usage != before {
+            changes.push(Change::PutUsage(owner, usage));
+        }
+    }
     changes.push(Change::PutCounters(counters));
     changes.push(Change::Remember(envelope.id, Remembered::of(&outcome)));
     Ok((changes, outcome))
@@ -220,6 +232,8 @@ struct Draft<'v, V> {
     now: Timestamp,
     counters: Counters,
     changes: Vec<Change>,
+    /// What owners had and will have, of those that the command concerns.
+    usages: BTreeMap<Option<String>, (Usage, Usage)>,
 }
 
 impl<V: StateView> Draft<'_, V> {
@@ -299,16 +313,17 @@ impl<V: StateView> Draft<'_, V> {
     }
 
     /// Writes a changed image under a new version, and gives it back.
-    fn put_image(&mut self, before: Arc<Image>, mut after: Image) -> Arc<Image> {
+    fn put_image(&mut self, before: Arc<Image>, mut after: Image) -> Step<Arc<Image>> {
         after.version = self.index;
         after.updated_at = self.now;
         after.upload = None;
+        self.recount(Some(&before), Some(&after))?;
         let after = Arc::new(after);
         self.changes.push(Change::PutImage {
             before: Some(before),
             after: Arc::clone(&after),
         });
-        after
+        Ok(after)
     }
 
     /// Queues data for the reaper.
@@ -327,12 +342,74 @@ impl<V: StateView> Draft<'_, V> {
         Ok(())
     }
 
-    /// Changes the bytes of an owner. At most once per owner and command: it reads the view.
+    /// Changes what an owner has.
     fn put_usage(&mut self, owner: Option<&str>, change: impl FnOnce(&mut Usage)) -> Step<()> {
-        let mut usage = self.view.usage(owner)?;
-        change(&mut usage);
-        self.changes
-            .push(Change::PutUsage(owner.map(str::to_owned), usage));
+        let owner = owner.map(str::to_owned);
+        let (_, usage) = match self.usages.entry(owner) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let usage = self.view.usage(place.key().as_deref())?;
+                place.insert((usage, usage))
+            }
+        };
+        change(usage);
+        Ok(())
+    }
+
+    /// Counts an image that comes, goes, or changes its owner or status, with its owner's.
+    fn recount(&mut self, before: Option<&Image>, after: Option<&Image>) -> Step<()> {
+        let counted = |image: &Image| {
+            let transfers = u64::from(image.status.transfers());
+            (image.attributes.owner.clone(), transfers)
+        };
+        let (before, after) = (before.map(counted), after.map(counted));
+        if before == after {
+            return Ok(());
+        }
+        if let Some((owner, transfers)) = before {
+            self.put_usage(owner.as_deref(), |usage| {
+                usage.images = usage.images.saturating_sub(1);
+                usage.transfers = usage.transfers.saturating_sub(transfers);
+            })?;
+        }
+        if let Some((owner, transfers)) = after {
+            self.put_usage(owner.as_deref(), |usage| {
+                usage.images = usage.images.saturating_add(1);
+                usage.transfers = usage.transfers.saturating_add(transfers);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a command after which an owner has more than it may. What it had already is not held
+    /// against it, and those without an owner count against nobody.
+    fn within(&self, bounds: Bounds) -> Step<()> {
+        let owners = self.usages.iter().filter(|(owner, _)| owner.is_some());
+        for (_, (before, after)) in owners {
+            for (what, before, after, bound) in [
+                (
+                    CountedThing::Image,
+                    before.images,
+                    after.images,
+                    bounds.images,
+                ),
+                (
+                    CountedThing::Transfer,
+                    before.transfers,
+                    after.transfers,
+                    bounds.transfers,
+                ),
+            ] {
+                if let Some(limit) = bound.filter(|limit| after > before && after > *limit) {
+                    return Err(Rejection::CountQuota {
+                        what,
+                        attempted: after,
+                        limit,
+                    }
+                    .into());
+                }
+            }
+        }
         Ok(())
     }
 }

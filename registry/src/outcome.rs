@@ -194,6 +194,10 @@ pub enum CountedThing {
     Definition,
     /// Bytes of the definitions in a namespace.
     DefinitionByte,
+    /// Images of an owner.
+    Image,
+    /// Images of an owner that take data in.
+    Transfer,
 }
 
 impl std::fmt::Display for CountedThing {
@@ -205,6 +209,8 @@ impl std::fmt::Display for CountedThing {
             Self::ResourceType => "metadef_resource_types",
             Self::Definition => "metadef_definitions",
             Self::DefinitionByte => "metadef_namespace_size",
+            Self::Image => "image_count_total",
+            Self::Transfer => "image_count_uploading",
         })
     }
 }

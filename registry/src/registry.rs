@@ -15,7 +15,7 @@ use glimpse_replication::{Clock, Handle, Seams, Unavailable, disk::RealDisk, tra
 
 use crate::{
     Config, Error, OpenError, Result,
-    command::{Command, CommandId, Envelope, UploadedData},
+    command::{Bounds, Command, CommandId, Envelope, UploadedData},
     encoding::{encode_envelope, fault},
     image::{Attributes, Image, ImageId, Member, MemberStatus, Timestamp, UploadId, Version},
     metadef::{Definition, MetadefCommand, Namespace},
@@ -35,6 +35,7 @@ pub struct Registry {
     group: Handle<Outcome>,
     reader: Reader,
     proposer: Arc<Proposer>,
+    bounds: Bounds,
 }
 
 /// What envelopes are made of.
@@ -99,6 +100,7 @@ impl Registry {
             group,
             reader,
             proposer: Arc::new(proposer),
+            bounds: Bounds::default(),
         })
     }
 
@@ -134,6 +136,7 @@ impl Registry {
             proposer: proposer.raft_id,
             time: proposer.now(),
             command,
+            bounds: self.bounds,
         };
         let bytes = Bytes::from(encode_envelope(&envelope)?);
         let answer = match self.group.propose(bytes.clone()).await {
@@ -145,6 +148,14 @@ impl Registry {
             return Err(rejection.into());
         }
         Ok(outcome)
+    }
+
+    /// The same registry, where what this handle does leaves no owner with more than that.
+    pub fn within(&self, bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            ..self.clone()
+        }
     }
 
     /// Makes a queued image.

@@ -54,6 +54,11 @@ impl Status {
         Self::Killed,
     ];
 
+    /// Whether an image of this status takes data in (image-api 2.3, `image_count_uploading`).
+    pub const fn transfers(self) -> bool {
+        matches!(self, Self::Saving | Self::Uploading | Self::Importing)
+    }
+
     /// Reads the name on the wire.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.as_str() == text)

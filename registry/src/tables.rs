@@ -104,13 +104,17 @@ pub struct Counters {
     pub open_tasks: u64,
 }
 
-/// Bytes of one owner.
+/// What one owner has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Of images, over all their locations.
     pub live: u64,
     /// Reserved by uploads.
     pub reserved: u64,
+    /// Images.
+    pub images: u64,
+    /// Those of them that take data in ([`crate::status::Status::transfers`]).
+    pub transfers: u64,
 }
 
 /// An upload in progress and whose quota it burdens.

@@ -123,6 +123,14 @@ impl View {
         Ok((usage.live, usage.reserved))
     }
 
+    /// Images of an owner, and those of them that take data in.
+    pub fn counts(&self, owner: &str) -> Result<(u64, u64)> {
+        let table = self.open(tables::USAGE)?;
+        let key = tables::owner_key(Some(owner));
+        let usage: Usage = tables::get(&table, "reading usage", &key)?.unwrap_or_default();
+        Ok((usage.images, usage.transfers))
+    }
+
     /// The head of the reaper's queue: those whose sequence is above `after`; the first is 1.
     pub fn pending_deletes(&self, after: u64, limit: usize) -> Result<Vec<PendingDelete>> {
         let table = self.open(tables::PENDING_DELETES)?;

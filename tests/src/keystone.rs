@@ -256,6 +256,65 @@ impl Keystone {
         (user, project)
     }
 
+    /// Registers the service `image` with these limits for every project, and those of one project
+    /// beside them.
+    pub async fn limit(&self, registered: &[(&str, i64)], project: &str, own: &[(&str, i64)]) {
+        let admin = self.system().await;
+        let (_, found) = self
+            .call(
+                &admin,
+                Method::GET,
+                "/services?type=image",
+                &[],
+                Value::Null,
+            )
+            .await;
+        let service = match found["services"][0]["id"].as_str() {
+            Some(id) => id.to_owned(),
+            None => {
+                let body = json!({"service": {"type": "image", "name": "glance"}});
+                let (_, made) = self
+                    .call(&admin, Method::POST, "/services", &[], body)
+                    .await;
+                let id = made["service"]["id"].as_str().expect("an id").to_owned();
+                // The catalog has services with endpoints only.
+                let endpoint = json!({"endpoint": {
+                    "service_id": id, "interface": "public", "url": "http://127.0.0.1:1", "region_id": "RegionOne",
+                }});
+                self.call(&admin, Method::POST, "/endpoints", &[], endpoint)
+                    .await;
+                id
+            }
+        };
+        let list: Vec<Value> = registered
+            .iter()
+            .map(|(name, limit)| {
+                json!({"service_id": service, "resource_name": name, "default_limit": limit})
+            })
+            .collect();
+        let body = json!({"registered_limits": list});
+        self.call(&admin, Method::POST, "/registered_limits", &[], body)
+            .await;
+        let list: Vec<Value> = own
+            .iter()
+            .map(|(name, limit)| {
+                json!({"service_id": service, "project_id": project, "resource_name": name, "resource_limit": limit})
+            })
+            .collect();
+        let body = json!({"limits": list});
+        self.call(&admin, Method::POST, "/limits", &[], body).await;
+    }
+
+    /// A token of the administrator for the whole system.
+    async fn system(&self) -> String {
+        let user = json!({"name": "admin", "domain": {"id": "default"}, "password": "adminpw"});
+        self.made(json!({
+            "identity": {"methods": ["password"], "password": {"user": user}},
+            "scope": {"system": {"all": true}},
+        }))
+        .await
+    }
+
     /// Gives a user roles on a target: `/projects/{id}`, `/domains/default`, `/system`.
     pub async fn grant(&self, target: &str, user: &str, roles: &[&str]) {
         let admin = self.admin().await;

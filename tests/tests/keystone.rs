@@ -385,3 +385,81 @@ async fn the_anonymous_may_read_what_is_public_and_change_nothing() {
     }
     assert_eq!(boss.download(&public).await.expect(200).text(), "data");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Keystone: cargo xtask test --stage keystone"]
+async fn unified_limits_hold_to_the_last_image_and_byte_whoever_comes_together() {
+    let keystone = Keystone::start().await;
+    let (_, project) = keystone.user("demo", "demo", &["member"]).await;
+    keystone.user("other", "other", &["member"]).await;
+    let (service, _) = keystone.user("glance", "service", &["service"]).await;
+    let setup = keystone
+        .setup()
+        .set("limits.unified", true)
+        // It would refuse everything.
+        .set("limits.user_storage_quota", "1B");
+    keystone.grant("/system", &service, &["reader"]).await;
+    let registered = [
+        ("image_count_total", 0),
+        ("image_count_uploading", 1),
+        ("image_size_total", 5),
+    ];
+    let own = [("image_count_total", 4), ("image_size_total", 2)];
+    keystone.limit(&registered, &project, &own).await;
+    let node = setup.start().await;
+    let demo = with_token(&node, &keystone.token("demo", "demo").await);
+    let other = with_token(&node, &keystone.token("other", "other").await);
+
+    // A project of its own limits, and one that has only those of everybody.
+    let made = join_all(
+        (0..12).map(|_| demo.create(json!({"disk_format": "raw", "container_format": "bare"}))),
+    )
+    .await;
+    let count = |status: u16| made.iter().filter(|answer| answer.status == status).count();
+    assert_eq!((count(201), count(413)), (4, 8));
+    other.create(json!({"name": "x"})).await.expect(413);
+    let usage = |size: u64, images: u64, uploading: u64| {
+        json!({"usage": {
+            "image_size_total": {"usage": size, "limit": 2},
+            // Not registered.
+            "image_stage_total": {"usage": 0, "limit": 0},
+            "image_count_total": {"usage": images, "limit": 4},
+            "image_count_uploading": {"usage": uploading, "limit": 1},
+        }})
+    };
+    let shown = demo.get("/v2/info/usage").await.expect(200).json();
+    assert_eq!(shown, usage(0, 4, 0));
+
+    let ids: Vec<String> = made
+        .iter()
+        .filter(|answer| answer.status == 201)
+        .map(|answer| answer.field("id"))
+        .collect();
+    // One upload at a time, of two that come while it stands.
+    let (more, taken) = tokio::sync::mpsc::channel::<bytes::Bytes>(1);
+    let pieces = futures_util::stream::unfold(taken, |mut taken| async {
+        taken.recv().await.map(|piece| (piece, taken))
+    });
+    let call = demo.file(&ids[0]).stream(pieces.boxed());
+    let first = tokio::spawn(call.send());
+    more.send(vec![1; 1 << 20].into()).await.unwrap();
+    demo.reaches(&ids[0], "saving").await;
+    demo.upload(&ids[1], "x").await.expect(413);
+    let shown = demo.get("/v2/info/usage").await.expect(200).json();
+    assert_eq!(shown["usage"]["image_count_uploading"]["usage"], 1);
+    drop(more);
+    first.await.unwrap().expect(204);
+    // Bytes, to the last one.
+    demo.upload(&ids[1], vec![0; (1 << 20) + 1])
+        .await
+        .expect(413);
+    demo.upload(&ids[1], vec![0; 1 << 20]).await.expect(204);
+    demo.upload(&ids[2], "x").await.expect(413);
+    let shown = demo.get("/v2/info/usage").await.expect(200).json();
+    assert_eq!(shown, usage(2, 4, 0));
+    // What is deleted is free again.
+    demo.remove(&ids[1]).await.expect(204);
+    demo.upload(&ids[2], vec![0; 1 << 20]).await.expect(204);
+    demo.created(json!({})).await;
+    demo.create(json!({"name": "x"})).await.expect(413);
+}

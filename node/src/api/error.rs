@@ -121,6 +121,7 @@ impl ApiError {
                 Self::no_image(id)
             }
             UploadError::Begin(error) => error.into(),
+            UploadError::Quota(error) => error.into(),
             UploadError::Broken(broken) => broken.into(),
             UploadError::Gone => Self::new(StatusCode::GONE, error.to_string()),
             UploadError::Abandoned => Self::conflict(error.to_string()),
@@ -178,6 +179,15 @@ impl From<RegistryError> for ApiError {
                 tracing::error!(error = %fault, "the registry failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "")
             }
+        }
+    }
+}
+
+impl From<crate::keystone::Error> for ApiError {
+    fn from(error: crate::keystone::Error) -> Self {
+        Self {
+            cause: error.to_string(),
+            ..Self::unavailable("The identity service cannot be asked; try again later")
         }
     }
 }

@@ -121,7 +121,9 @@ pub(super) async fn make(
         .id
         .unwrap_or_else(|| ImageId::from_random(rand::random()));
     let room = room_for(app, &new.attributes)?;
-    match app.registry.create_image(id, new.attributes).await {
+    let allowed = app.allowed(new.attributes.owner.as_deref()).await?;
+    let registry = app.registry.within(allowed.bounds);
+    match registry.create_image(id, new.attributes).await {
         Err(RegistryError::Rejected(Rejection::IdTaken)) => {
             Err(ApiError::conflict(format!("Image ID {id} already exists!")))
         }

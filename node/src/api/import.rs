@@ -124,12 +124,12 @@ pub(super) async fn begin(
         },
     };
     let id = TaskId::from_random(rand::random());
-    let quota = app.config.limits.user_storage_quota;
-    let quota = quota.filter(|_| image.attributes.owner.is_some());
+    let allowed = app.allowed(image.attributes.owner.as_deref()).await?;
     let most = u64::try_from(config.max_jobs).unwrap_or(u64::MAX);
     let begun = app
         .registry
-        .begin_task(id, image.id, task, quota, config.lock_timeout, most)
+        .within(allowed.bounds)
+        .begin_task(id, image.id, task, allowed.bytes, config.lock_timeout, most)
         .await;
     app.data.jobs.wake.notify_one();
     begun.map_err(|error| match error {

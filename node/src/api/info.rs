@@ -8,6 +8,7 @@ use crate::{
     app::{App, NamedStore},
     auth::Context,
     policy::image::check_project,
+    quotas,
 };
 
 /// Bytes in which the `file` driver reads and writes, as `/v2/info/stores/detail` shows them.
@@ -25,9 +26,28 @@ pub(super) fn import(app: &App) -> Response {
     images::json(methods.to_string())
 }
 
-/// `GET /v2/info/usage`: no unified limits are in use.
-pub(super) fn usage() -> Response {
-    images::json("{\"usage\":{}}")
+/// `GET /v2/info/usage`: what the caller's project has and may have, where unified limits are in use.
+pub(super) async fn usage(app: &App, context: &Context) -> Result<Response, ApiError> {
+    let project = context.project_id.as_deref();
+    let mut shown = Map::new();
+    if let Some(project) = project.filter(|project| !project.is_empty())
+        && let Some(limits) = app.quotas.limits(project).await?
+    {
+        let view = app.registry.read().await?;
+        let (live, reserved) = view.usage(project)?;
+        let (images, transfers) = view.counts(project)?;
+        for (name, usage) in [
+            (quotas::SIZE_TOTAL, live.saturating_add(reserved) >> 20),
+            // Nothing is staged yet.
+            (quotas::STAGE_TOTAL, 0),
+            (quotas::COUNT_TOTAL, images),
+            (quotas::COUNT_UPLOADING, transfers),
+        ] {
+            let limit = limits.get(name).copied().unwrap_or(0);
+            shown.insert(name.into(), json!({"usage": usage, "limit": limit}));
+        }
+    }
+    Ok(images::json(json!({"usage": shown}).to_string()))
 }
 
 /// `GET /v2/info/stores`

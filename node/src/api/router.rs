@@ -419,7 +419,7 @@ async fn answer(
         (R::InfoImport, GET) => Ok(info::import(app)),
         (R::InfoStores, GET) => Ok(info::stores(app)),
         (R::InfoStoresDetail, GET) => info::stores_detail(app, caller),
-        (R::InfoUsage, GET) => Ok(info::usage()),
+        (R::InfoUsage, GET) => info::usage(app, caller).await,
         (R::Tasks, GET) => tasks::list(app, caller, query).await,
         (R::Tasks, POST) => {
             let base = api.base(request.headers());

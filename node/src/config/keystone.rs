@@ -77,8 +77,10 @@ pub struct KeystoneConfig {
     pub service_token_roles: Vec<String>,
     /// Whether a token sent as `X-Service-Token` counts only with one of them.
     pub service_token_roles_required: bool,
-    /// What the access rules of application credentials call this service.
+    /// What the access rules of application credentials and the catalog call this service.
     pub service_type: String,
+    /// Where limits must be set to count; empty: anywhere.
+    pub region_name: String,
 }
 
 impl Default for KeystoneConfig {
@@ -111,6 +113,7 @@ impl Default for KeystoneConfig {
             service_token_roles: strings(&["service"]),
             service_token_roles_required: true,
             service_type: "image".to_owned(),
+            region_name: String::new(),
         }
     }
 }
@@ -221,7 +224,15 @@ impl Config {
             found.push(Problem::new(key, "and keyfile go together"));
         }
         if self.auth.mode != AuthMode::Keystone {
+            if self.limits.unified {
+                let message = "needs auth.mode = \"keystone\"";
+                found.push(Problem::new("limits.unified", message));
+            }
             return;
+        }
+        if self.limits.unified && keystone.password.is_empty() {
+            let message = "needs auth.keystone.password: an application credential reads no limits";
+            found.push(Problem::new("limits.unified", message));
         }
         let (key, secret) = match keystone.application_credential_id.as_str() {
             "" => ("password", &keystone.password),

@@ -412,6 +412,11 @@ pub struct Limits {
     /// Bytes of one owner; `None`: off.
     #[serde(with = "values::size_or_off")]
     pub user_storage_quota: Option<u64>,
+    /// Take the limits of projects from the identity service, instead of `user_storage_quota`.
+    pub unified: bool,
+    /// How long they are remembered.
+    #[serde(with = "values::duration_or_zero")]
+    pub unified_cache_time: Duration,
     /// Namespaces of metadata definitions.
     pub metadef_namespaces: u64,
     /// Types of resources that they are associated with.
@@ -505,6 +510,8 @@ impl Default for Limits {
             image_tag_quota: Some(128),
             image_location_quota: Some(10),
             user_storage_quota: None,
+            unified: false,
+            unified_cache_time: Duration::from_secs(60),
             metadef_namespaces: 1000,
             metadef_resource_types: 1000,
             metadef_definitions: 1000,

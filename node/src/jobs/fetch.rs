@@ -103,12 +103,12 @@ impl Job {
             window: config.limits.upload_window,
             algorithm: config.api.hashing_algorithm,
         };
-        let quota = config.limits.user_storage_quota;
-        let quota = quota.filter(|_| task.run.owner.is_some());
+        let allowed = self.app.allowed(task.run.owner.as_deref()).await;
+        let allowed = allowed.map_err(|cause| Broken::Fault(cause.to_string()))?;
         let room = Fits {
             job: self,
             owner: task.run.owner.clone(),
-            quota,
+            quota: allowed.bytes,
             stores: task.remaining().count() as u64,
         };
         let mut body = pin!(StreamBody::new(frames(
@@ -152,7 +152,7 @@ impl Job {
             staged: Some(staged.clone()),
             plugins: 0,
             change,
-            quota,
+            quota: allowed.bytes,
         };
         Ok((self.step(step).await?, staged))
     }

@@ -61,12 +61,13 @@ impl Job {
                 location: data.location,
                 manifest: data.manifest,
             });
-            let quota = self.app.config.limits.user_storage_quota;
+            let allowed = self.app.allowed(task.run.owner.as_deref()).await;
+            let allowed = allowed.map_err(|cause| Broken::Fault(cause.to_string()))?;
             let step = Step::Staged {
                 staged: next.clone(),
                 plugins: u32::try_from(number + 1).unwrap_or(u32::MAX),
                 change: made.change,
-                quota: quota.filter(|_| task.run.owner.is_some()),
+                quota: allowed.bytes,
             };
             task = self.step(step).await?;
             if let Some(next) = next {

@@ -4,16 +4,21 @@
 //! Whatever the service answers is judged before it counts: an answer that is late, too large, or not
 //! what was asked for is an [`Error`], never a token. What a valid token entitles to is `auth/keystone.rs`.
 
+mod limits;
 mod own_token;
 mod token;
 mod transport;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use reqwest::Method;
 
 use crate::config::KeystoneConfig;
+pub use limits::Limits;
 use own_token::OwnToken;
 pub use token::{AccessRule, Project, Scope, Token, User};
 use transport::{Answer, Transport};
@@ -58,8 +63,15 @@ pub struct SetupError {
 pub struct Keystone {
     transport: Transport,
     own: OwnToken,
+    system: OwnToken,
+    /// What the catalog calls this service,
+    service_type: String,
+    /// and where it is; empty: anywhere.
+    region: String,
     /// For a call with all that it needs.
     timeout: Duration,
+    /// Whether the log has been told that the service fails.
+    failing: AtomicBool,
 }
 
 impl Keystone {
@@ -68,8 +80,29 @@ impl Keystone {
         Ok(Self {
             transport: Transport::new(config)?,
             own: OwnToken::new(config),
+            system: OwnToken::of_system(config),
+            service_type: config.service_type.clone(),
+            region: config.region_name.clone(),
             timeout: config.timeout,
+            failing: AtomicBool::new(false),
         })
+    }
+
+    /// Tells the log when the service begins to fail, and when it is well again.
+    fn noted<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
+        match &answer {
+            Ok(_) => {
+                if self.failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!("the identity service answers again");
+                }
+            }
+            Err(cause) => {
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%cause, "what is not remembered of the identity service is 503");
+                }
+            }
+        }
+        answer
     }
 
     /// What the identity service says of `token`; `None` where it says that it is none of its own, or
@@ -79,6 +112,10 @@ impl Keystone {
         token: &HeaderValue,
         allow_expired: bool,
     ) -> Result<Option<Token>, Error> {
+        self.noted(self.ask(token, allow_expired).await)
+    }
+
+    async fn ask(&self, token: &HeaderValue, allow_expired: bool) -> Result<Option<Token>, Error> {
         let path = match allow_expired {
             false => "/auth/tokens?nocatalog",
             true => "/auth/tokens?nocatalog&allow_expired=1",
@@ -87,7 +124,7 @@ impl Keystone {
             (SUBJECT_TOKEN, token.clone()),
             (ACCESS_RULES, HeaderValue::from_static("1")),
         ];
-        let answer = self.call(Method::GET, path, &headers).await?;
+        let answer = self.call(&self.own, Method::GET, path, &headers).await?;
         match answer.status {
             StatusCode::OK => {
                 let token = Token::parse(&answer.body).map_err(Error::Answer)?;
@@ -102,11 +139,12 @@ impl Keystone {
     /// Calls `path` below `/v3` as this node, within the time that a call may take.
     async fn call(
         &self,
+        own: &OwnToken,
         method: Method,
         path: &str,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Answer, Error> {
-        let answer = self.authorized(method, path, headers);
+        let answer = self.authorized(own, method, path, headers);
         match tokio::time::timeout(self.timeout, answer).await {
             Ok(done) => done,
             Err(_) => Err(Error::Late),
@@ -116,13 +154,14 @@ impl Keystone {
     /// A token of this node that has become invalid is renewed once.
     async fn authorized(
         &self,
+        account: &OwnToken,
         method: Method,
         path: &str,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Answer, Error> {
         let mut refused = None;
         loop {
-            let own = self.own.get(&self.transport, refused.as_ref()).await?;
+            let own = account.get(&self.transport, refused.as_ref()).await?;
             let answer = self
                 .transport
                 .call(|| {

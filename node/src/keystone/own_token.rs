@@ -77,6 +77,12 @@ enum Account {
         id: String,
         secret: Secret,
     },
+    /// The user of `Password` as a reader of the whole system, for what projects may not read.
+    System {
+        name: String,
+        domain: String,
+        password: Secret,
+    },
 }
 
 impl Account {
@@ -93,6 +99,16 @@ impl Account {
                     "name": name, "domain": {"name": domain}, "password": password.reveal(),
                 }}},
                 "scope": {"project": {"name": project, "domain": {"name": project_domain}}},
+            }}),
+            Self::System {
+                name,
+                domain,
+                password,
+            } => json!({"auth": {
+                "identity": {"methods": ["password"], "password": {"user": {
+                    "name": name, "domain": {"name": domain}, "password": password.reveal(),
+                }}},
+                "scope": {"system": {"all": true}},
             }}),
             Self::ApplicationCredential { id, secret } => json!({"auth": {"identity": {
                 "methods": ["application_credential"],
@@ -117,6 +133,19 @@ impl OwnToken {
                 secret: config.application_credential_secret.clone(),
             },
         };
+        Self::of(account)
+    }
+
+    /// A token for the system instead of the project.
+    pub(super) fn of_system(config: &KeystoneConfig) -> Self {
+        Self::of(Account::System {
+            name: config.username.clone(),
+            domain: config.user_domain_name.clone(),
+            password: config.password.clone(),
+        })
+    }
+
+    fn of(account: Account) -> Self {
         Self {
             account,
             current: Mutex::new(None),

@@ -53,6 +53,6 @@ pub(crate) fn keystone(workspace: &Workspace, _budget: Budget) -> Result<Outcome
         .args(["--test", "keystone", "--", "--include-ignored"])
         .env("GLIMPSE_KEYSTONE", python)
         .env("GLIMPSE_KEYSTONE_FOLDER", &folder);
-    command::run_tests(&mut tests, 8, &[])?;
+    command::run_tests(&mut tests, 9, &[])?;
     Ok(Outcome::Passed)
 }

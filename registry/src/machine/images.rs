@@ -36,6 +36,7 @@ impl<V: StateView> Draft<'_, V> {
             upload: None,
             import: None,
         };
+        self.recount(None, Some(&image))?;
         self.changes.push(Change::PutImage {
             before: None,
             after: image.clone().into(),
@@ -84,7 +85,8 @@ impl<V: StateView> Draft<'_, V> {
             attributes: attributes.clone(),
             ..Image::clone(&before)
         };
-        let mut shown = Image::clone(&self.put_image(before, after));
+        let after = self.put_image(before, after)?;
+        let mut shown = Image::clone(&after);
         shown.upload = upload.map(|state| state.upload);
         Ok(Outcome::Image(Box::new(shown)))
     }
@@ -105,6 +107,7 @@ impl<V: StateView> Draft<'_, V> {
         for location in &image.locations {
             self.queue_delete(id, location.clone())?;
         }
+        self.recount(Some(&image), None)?;
         if let Some(staged) = image.import.as_ref().and_then(|i| i.staged.as_ref()) {
             self.queue_delete(id, staged.location.clone())?;
         }
@@ -138,7 +141,7 @@ impl<V: StateView> Draft<'_, V> {
             status: to,
             ..Image::clone(&before)
         };
-        let after = self.put_image(before, after);
+        let after = self.put_image(before, after)?;
         Ok(Outcome::Image(Box::new(Image::clone(&after))))
     }
 
@@ -150,7 +153,7 @@ impl<V: StateView> Draft<'_, V> {
         check_count(CountedThing::Tag, before.attributes.tags.len() + 1, quota)?;
         let mut after = Image::clone(&before);
         after.attributes.tags.insert(tag.to_owned());
-        self.put_image(before, after);
+        self.put_image(before, after)?;
         Ok(Outcome::Done)
     }
 
@@ -160,7 +163,7 @@ impl<V: StateView> Draft<'_, V> {
         if !after.attributes.tags.remove(tag) {
             return Err(Rejection::TagNotFound.into());
         }
-        self.put_image(before, after);
+        self.put_image(before, after)?;
         Ok(Outcome::Done)
     }
 

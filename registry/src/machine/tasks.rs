@@ -140,7 +140,7 @@ impl<V: StateView> Draft<'_, V> {
             import: Some(Box::new(import)),
             ..Image::clone(&before)
         };
-        self.put_image(before, after);
+        self.put_image(before, after)?;
         let task = Task {
             id,
             sequence: self.index,
@@ -244,7 +244,7 @@ impl<V: StateView> Draft<'_, V> {
                 let progress = progress(&mut changed);
                 progress.importing.retain(|other| other != store);
                 progress.failed.push(store.clone());
-                self.put_image(image, changed);
+                self.put_image(image, changed)?;
             }
         }
         Ok(self.put_task(Some(before), after))
@@ -286,7 +286,7 @@ impl<V: StateView> Draft<'_, V> {
                 .properties
                 .extend(properties.map(|(key, value)| (key.clone(), Some(value.clone()))));
         }
-        self.put_image(before, after);
+        self.put_image(before, after)?;
         Ok(())
     }
 
@@ -311,7 +311,7 @@ impl<V: StateView> Draft<'_, V> {
             let owner = after.attributes.owner.clone();
             self.move_usage(task.run.owner.clone(), freed, owner, more)?;
         }
-        self.put_image(before, after);
+        self.put_image(before, after)?;
         Ok(())
     }
 
@@ -381,7 +381,7 @@ impl<V: StateView> Draft<'_, V> {
         let more = charged(&changed).saturating_sub(charged(&image));
         let owner = changed.attributes.owner.clone();
         self.move_usage(before.run.owner.clone(), reserved, owner, more)?;
-        self.put_image(image, changed);
+        self.put_image(image, changed)?;
         Ok(self.put_task(Some(before), after))
     }
 

@@ -57,7 +57,8 @@ impl<V: StateView> Draft<'_, V> {
             status: to,
             ..Image::clone(&before)
         };
-        let mut shown = Image::clone(&self.put_image(before, after));
+        let after = self.put_image(before, after)?;
+        let mut shown = Image::clone(&after);
         shown.upload = Some(upload);
         Ok(Outcome::Image(Box::new(shown)))
     }
@@ -125,7 +126,7 @@ impl<V: StateView> Draft<'_, V> {
             locations: vec![data.location.clone()],
             ..Image::clone(&before)
         };
-        let after = self.put_image(before, after);
+        let after = self.put_image(before, after)?;
         Ok(Outcome::Image(Box::new(Image::clone(&after))))
     }
 
@@ -154,7 +155,7 @@ impl<V: StateView> Draft<'_, V> {
             location: data.location.clone(),
             manifest: data.manifest,
         });
-        let after = self.put_image(before, after);
+        let after = self.put_image(before, after)?;
         Ok(Outcome::Image(Box::new(Image::clone(&after))))
     }
 
@@ -191,7 +192,7 @@ impl<V: StateView> Draft<'_, V> {
                 virtual_size: None,
                 ..Image::clone(&before)
             };
-            self.put_image(before, after);
+            self.put_image(before, after)?;
         }
         Ok(Outcome::Done)
     }

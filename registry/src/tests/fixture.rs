@@ -9,7 +9,7 @@ use redb::{StorageBackend, backends::InMemoryBackend};
 
 use super::metadefs::random_metadef_command;
 use crate::{
-    command::{Command, CommandId, Envelope, UploadedData},
+    command::{Bounds, Command, CommandId, Envelope, UploadedData},
     encoding::encode_envelope,
     image::{
         Attributes, Image, ImageId, Location, ManifestRef, Member, MemberStatus, Timestamp,
@@ -79,6 +79,15 @@ impl Node {
         self.store.apply(&[entry]).unwrap().remove(0)
     }
 
+    /// The same with bounds on what its owner may have.
+    pub(super) fn run_within(&mut self, command: Command, bounds: Bounds) -> Outcome {
+        let mut entry = self.entry(self.index + 1, command);
+        let mut envelope = crate::encoding::decode_envelope(&entry.command).unwrap();
+        envelope.bounds = bounds;
+        entry.command = Bytes::from(encode_envelope(&envelope).unwrap());
+        self.store.apply(&[entry]).unwrap().remove(0)
+    }
+
     pub(super) fn view(&self) -> View {
         self.store.reader().view()
     }
@@ -135,6 +144,7 @@ pub(super) fn encoded(id: u64, time: u64, command: Command) -> Bytes {
         proposer: 1,
         time: Timestamp(time),
         command,
+        bounds: Bounds::default(),
     };
     Bytes::from(encode_envelope(&envelope).unwrap())
 }

@@ -12,7 +12,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    command::{Command, CommandId, Envelope, UploadedData},
+    command::{Bounds, Command, CommandId, Envelope, UploadedData},
     encoding::{decode, decode_envelope, encode, encode_envelope},
     image::{
         Attributes, Image, ImageId, Location, ManifestRef, Member, MemberStatus, PendingDelete,
@@ -430,6 +430,10 @@ impl Golden {
             proposer: 34,
             time: Timestamp(35),
             command,
+            bounds: Bounds {
+                images: Some(36),
+                transfers: None,
+            },
         };
         let bytes = encode_envelope(&envelope).unwrap();
         assert_eq!(decode_envelope(&bytes).unwrap(), envelope);
@@ -510,6 +514,8 @@ fn what_logs_and_tables_hold_is_encoded_as_ever() {
         &Usage {
             live: 46,
             reserved: 47,
+            images: 48,
+            transfers: 49,
         },
     );
     golden.value(

@@ -421,6 +421,15 @@ impl Model {
             assert_eq!(row.image_exists, self.images.contains_key(&row.image_id));
         }
         let by_row = view.images_from(0, usize::MAX).unwrap();
+        for owner in PROJECTS {
+            let own: Vec<_> = by_row
+                .iter()
+                .filter(|image| image.attributes.owner.as_deref() == Some(owner))
+                .collect();
+            let transfers = own.iter().filter(|image| image.status.transfers()).count();
+            let counts = (own.len() as u64, transfers as u64);
+            assert_eq!(view.counts(owner).unwrap(), counts, "{owner:?}");
+        }
         assert!(by_row.is_sorted_by_key(|image| image.row));
         assert!(by_row.is_sorted_by_key(|image| image.created_at));
         assert_eq!(by_row.len(), self.images.len());

@@ -1,4 +1,4 @@
-//! What tokens were lately found to be, for a bounded number of them. A token is known by a keyed
+//! What the identity service lately said, for a bounded number of things. A token is known by a keyed
 //! hash, so that nothing here tells it, and nobody can choose where it falls.
 
 use std::{
@@ -12,12 +12,12 @@ use parking_lot::RwLock;
 /// Enough that readers of different tokens seldom meet.
 const SHARDS: usize = 16;
 
-/// A token and how it was asked about.
-pub(super) type Key = [u8; 32];
+/// A hash of what is known.
+pub(crate) type Key = [u8; 32];
 
 /// Values by key, each until a time of its own.
 #[derive(Debug)]
-pub(super) struct Cache<V> {
+pub(crate) struct Cache<V> {
     shards: [RwLock<Shard<V>>; SHARDS],
     /// Of each shard.
     most: usize,
@@ -27,7 +27,7 @@ type Shard<V> = HashMap<Key, (Instant, V), BuildHasherDefault<First>>;
 
 impl<V: Clone> Cache<V> {
     /// Of about `most` values.
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             shards: std::array::from_fn(|_| RwLock::default()),
             most: most.div_ceil(SHARDS),
@@ -40,14 +40,14 @@ impl<V: Clone> Cache<V> {
     }
 
     /// What is known at `now`.
-    pub(super) fn get(&self, key: &Key, now: Instant) -> Option<V> {
+    pub(crate) fn get(&self, key: &Key, now: Instant) -> Option<V> {
         let shard = self.shard(key).read();
         let (until, value) = shard.get(key)?;
         (now < *until).then(|| value.clone())
     }
 
     /// Remembers a value. Where there is no room, what has lapsed goes, or else any one.
-    pub(super) fn put(&self, key: Key, until: Instant, value: V) {
+    pub(crate) fn put(&self, key: Key, until: Instant, value: V) {
         let now = Instant::now();
         if until <= now {
             return;
@@ -65,7 +65,7 @@ impl<V: Clone> Cache<V> {
     }
 
     /// Values held, lapsed ones included.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len()).sum()
     }
 }

@@ -4,15 +4,12 @@
 //! a token nobody knows yet share one validation. Nothing but a "yes" of the identity service opens
 //! the door: "no" is 401, and where there is no telling the answer is 503.
 
-mod cache;
+pub(crate) mod cache;
 mod rules;
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
@@ -63,8 +60,6 @@ struct Inner {
     /// Apart, so that whoever makes tokens up drives out no valid one.
     invalid: Cache<()>,
     flights: Mutex<HashMap<Key, Flight>>,
-    /// Whether the log has been told that the identity service fails.
-    failing: AtomicBool,
 }
 
 impl Tokens {
@@ -82,8 +77,12 @@ impl Tokens {
             valid: Cache::new(config.cached_tokens),
             invalid: Cache::new(config.cached_tokens),
             flights: Mutex::default(),
-            failing: AtomicBool::new(false),
         }))
+    }
+
+    /// The identity service that is asked.
+    pub fn keystone(&self) -> &Arc<Keystone> {
+        &self.0.keystone
     }
 
     /// Valid tokens that are remembered.
@@ -219,21 +218,7 @@ impl Inner {
             Err(_) => "failed",
         };
         self.metrics.count_validation(outcome);
-        let said = match said {
-            Ok(said) => {
-                if self.failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!("the identity service answers again");
-                }
-                said
-            }
-            Err(cause) => {
-                if !self.failing.swap(true, Ordering::Relaxed) {
-                    tracing::error!(%cause, "tokens cannot be validated; requests with unknown ones are 503");
-                }
-                return Err(cause);
-            }
-        };
-        let Some(token) = said.filter(|token| !token.bound) else {
+        let Some(token) = said?.filter(|token| !token.bound) else {
             self.invalid
                 .put(key, begun + self.config.invalid_token_cache_time, ());
             return Ok(None);

@@ -38,6 +38,7 @@ use crate::{
     metrics::Metrics,
     outbound::{self, Outbound},
     policy::Policy,
+    quotas::Quotas,
     workers::reaper::Reaper,
 };
 
@@ -154,6 +155,7 @@ impl Rig {
         let metrics = Arc::new(Metrics::default());
         let app = App {
             outbound: Arc::new(Outbound::new(&config, outbound::Tls::default())),
+            quotas: Quotas::new(&config, None),
             auth: Auth::new(&config.auth, &metrics).unwrap(),
             upload_slots: Slots::for_uploads(&config),
             download_slots: Slots::for_downloads(&config),

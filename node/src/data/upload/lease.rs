@@ -48,14 +48,11 @@ pub(super) struct Lease {
 impl Lease {
     /// The lease that `begin_upload` will open with `reserved` bytes.
     pub(super) fn new(app: &Arc<App>, image: &Image, upload: UploadId, reserved: u64) -> Self {
-        // Images without an owner count against nobody.
-        let quota = app.config.limits.user_storage_quota;
-        let owner = image.attributes.owner.clone();
         Self {
             id: image.id,
             upload,
-            quota: quota.filter(|_| owner.is_some()),
-            owner,
+            quota: None,
+            owner: image.attributes.owner.clone(),
             reserved: AtomicU64::new(reserved),
             extending: Mutex::new(()),
             lost: CancellationToken::new(),
@@ -63,11 +60,13 @@ impl Lease {
         }
     }
 
-    /// The same lease by the record that the upload began on, whose owner is frozen.
-    pub(super) fn on(&self, image: &Image) -> Self {
+    /// The same lease by the record that the upload began on, whose owner is frozen, and what that
+    /// owner may have.
+    pub(super) fn on(&self, image: &Image, quota: Option<u64>) -> Self {
         let reserved = self.reserved.load(Ordering::Relaxed);
         Self {
             lost: self.lost.clone(),
+            quota,
             ..Self::new(&self.app, image, self.upload, reserved)
         }
     }

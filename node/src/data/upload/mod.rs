@@ -52,6 +52,9 @@ pub enum UploadError {
     /// The registry refused to begin: nothing has been read.
     #[error(transparent)]
     Begin(RegistryError),
+    /// Nobody can tell what the owner may have.
+    #[error(transparent)]
+    Quota(crate::keystone::Error),
     /// The data did not arrive whole, or must not be kept.
     #[error(transparent)]
     Broken(#[from] Broken),

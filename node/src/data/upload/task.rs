@@ -107,15 +107,24 @@ impl Task {
 
     /// Step 1.
     async fn begin(&mut self) -> Result<(), UploadError> {
+        let owner = self.job.image.attributes.owner.clone();
+        let allowed = match self.app.allowed(owner.as_deref()).await {
+            Ok(allowed) => allowed,
+            Err(error) => {
+                self.refuse_body();
+                return Err(UploadError::Quota(error));
+            }
+        };
         let begun = self
             .app
             .registry
+            .within(allowed.bounds)
             .begin_upload(
                 self.lease.id,
                 self.lease.upload,
                 self.job.store.name.clone(),
                 self.lease.reserved.load(Ordering::Relaxed),
-                self.lease.quota,
+                allowed.bytes,
             )
             .await;
         match begun {
@@ -123,8 +132,18 @@ impl Task {
             // that can no longer be changed, not those that the handler read: a PATCH may have come
             // in between.
             Ok(image) => {
-                self.lease = Arc::new(self.lease.on(&image));
+                let of_owner = match image.attributes.owner == owner {
+                    true => Ok(allowed),
+                    false => self.app.allowed(image.attributes.owner.as_deref()).await,
+                };
+                let quota = of_owner.as_ref().ok().and_then(|allowed| allowed.bytes);
+                self.lease = Arc::new(self.lease.on(&image, quota));
                 self.job.image = Arc::new(image);
+                if let Err(error) = of_owner {
+                    self.refuse_body();
+                    self.give_up().await;
+                    return Err(UploadError::Quota(error));
+                }
                 Ok(())
             }
             Err(error @ RegistryError::Rejected(_)) => {

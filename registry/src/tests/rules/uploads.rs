@@ -2,9 +2,9 @@
 
 use super::{abort, delete, extend, update};
 use crate::{
-    command::Command,
+    command::{Bounds, Command},
     image::{Attributes, Timestamp, UploadId},
-    outcome::{Outcome, Rejection},
+    outcome::{CountedThing, Outcome, Rejection},
     status::Status,
     tests::fixture::{Node, SECOND, attributes, begin, finish, image, image_id, rejection},
 };
@@ -230,4 +230,61 @@ fn usage_follows_the_owner() {
     assert_eq!(node.view().usage("q").unwrap(), (10, 5));
     image(node.run(finish(2, 2, 5, None)));
     assert_eq!(node.view().usage("q").unwrap(), (15, 0));
+}
+
+#[test]
+fn an_owner_has_no_more_images_and_transfers_than_its_bounds() {
+    let mut node = Node::new();
+    let bounds = |images, transfers| Bounds { images, transfers };
+    let create = |id| Command::CreateImage {
+        id: image_id(id),
+        attributes: attributes(),
+    };
+    for id in 1..=2 {
+        image(node.run_within(create(id), bounds(Some(2), None)));
+    }
+    let refused = Rejection::CountQuota {
+        what: CountedThing::Image,
+        attempted: 3,
+        limit: 2,
+    };
+    assert_eq!(
+        rejection(node.run_within(create(3), bounds(Some(2), None))),
+        refused
+    );
+    assert_eq!(node.view().counts("p").unwrap(), (2, 0));
+
+    let lease_until = Timestamp(node.clock + 60 * SECOND);
+    let begin = |id| begin(id, id, 0, None, lease_until);
+    image(node.run_within(begin(1), bounds(Some(0), Some(1))));
+    assert_eq!(node.view().counts("p").unwrap(), (2, 1));
+    assert_eq!(
+        rejection(node.run_within(begin(2), bounds(None, Some(1)))),
+        Rejection::CountQuota {
+            what: CountedThing::Transfer,
+            attempted: 2,
+            limit: 1,
+        }
+    );
+    // Neither what makes no more of it nor what ends it is refused, however low the bounds are.
+    let none = bounds(Some(0), Some(0));
+    let more = extend(&node, 1, 1, 5, None);
+    assert_eq!(node.run_within(more, none), Outcome::Done);
+    assert_eq!(node.view().usage("p").unwrap(), (0, 5));
+    image(node.run_within(finish(1, 1, 5, None), none));
+    assert_eq!(node.view().counts("p").unwrap(), (2, 0));
+    assert_eq!(node.run_within(delete(1), none), Outcome::Done);
+    assert_eq!(node.view().counts("p").unwrap(), (1, 0));
+    // Who takes an image over counts it, and who has no owner counts against nobody.
+    let give = update(&node, 2, |new| new.owner = Some("q".to_owned()));
+    assert!(matches!(
+        rejection(node.run_within(give, none)),
+        Rejection::CountQuota { attempted: 1, .. }
+    ));
+    let give = update(&node, 2, |new| new.owner = Some("q".to_owned()));
+    image(node.run_within(give, bounds(Some(1), None)));
+    assert_eq!(node.view().counts("p").unwrap(), (0, 0));
+    assert_eq!(node.view().counts("q").unwrap(), (1, 0));
+    let free = update(&node, 2, |new| new.owner = None);
+    image(node.run_within(free, none));
 }
