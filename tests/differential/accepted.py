@@ -5,7 +5,7 @@ import fnmatch
 import re
 import tomllib
 
-KEYS = {"route", "field", "status", "reference", "node", "when", "reason"}
+KEYS = {"route", "field", "status", "reference", "node", "when", "sometimes", "reason"}
 
 
 class Entry:
@@ -56,7 +56,7 @@ class Accepted:
         return bool(fitting)
 
     def unused(self):
-        return [entry for entry in self.entries if entry.count == 0]
+        return [entry for entry in self.entries if entry.count == 0 and not entry.table.get("sometimes")]
 
     def by_feature(self):
         """How many differences were taken, by feature that is not built; "accepted" for the others."""

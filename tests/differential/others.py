@@ -65,9 +65,9 @@ def metadef_step(episode):
     name = episode.one(["a", "a", "b", "Ü%20x"])
     write = episode.one(["GET", "GET", "POST", "POST", "PUT", "DELETE", "LIST", "LIST", "CLEAR"])
     if what == "create":
-        new = episode.one([f"NS{episode.number}b", f"NS{episode.number}c", "", "x" * 81, None, 7, "Ü x"])
+        new = episode.one([f"NS{episode.number}b", f"NS{episode.number}c", f"NS{episode.number} d", "x" * 81, None, 7])
         document = {"namespace": new}
-        if isinstance(new, str) and 0 < len(new) < 81 and new not in known:
+        if isinstance(new, str) and len(new) < 81 and new not in known:
             known.append(new)
         for key, values in [("visibility", ["public", "private", "x"]), ("protected", [True, False, "x"]),
                             ("owner", [f"alpha{episode.number}", "x"]), ("display_name", ["D", "x" * 81]),

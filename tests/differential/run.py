@@ -26,12 +26,13 @@ PAUSE, PATIENCE = 0.1, 20
 
 
 def settled(peer, request, headers):
-    """The answer once the status of the image is none of `until_not`."""
+    """The answer once the status of the image is none of `until_not`, and no import holds it."""
     deadline = time.monotonic() + PATIENCE
     while True:
         answer = peer.send(request, headers)
         document = answer.json() if request.until_not else None
-        moving = isinstance(document, dict) and document.get("status") in request.until_not
+        moving = isinstance(document, dict) and (
+            document.get("status") in request.until_not or document.get("os_glance_import_task"))
         if not moving or time.monotonic() > deadline:
             return answer
         time.sleep(PAUSE)

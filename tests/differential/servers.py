@@ -15,7 +15,7 @@ import time
 import urllib.request
 
 DISK_FORMATS = ["ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop", "gpt"]
-METHODS = ["glance-direct", "web-download", "copy-image", "glance-download"]
+METHODS = ["glance-direct", "web-download", "copy-image"]
 
 REFERENCE = """
 [DEFAULT]
@@ -73,6 +73,9 @@ keep_free = "0B"
 legacy_api = true
 [image_format]
 disk_formats = [{disk_formats}]
+[import.uri_filter]
+allowed_hosts = ["127.0.0.1"]
+allowed_ports = []
 [[stores]]
 name = "store1"
 type = "file"

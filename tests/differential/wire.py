@@ -6,6 +6,7 @@ A request names ids by symbols, `@image3@`: each service has its own table of wh
 import dataclasses
 import http.client
 import json
+import urllib.parse
 
 TIMEOUT = 60
 
@@ -93,7 +94,8 @@ class Peer:
         connection = http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=TIMEOUT)
         try:
             chunked = request.headers.get("Transfer-Encoding") == "chunked"
-            connection.putrequest(request.method, self.fill(request.path), skip_accept_encoding=True)
+            target = urllib.parse.quote(self.fill(request.path), safe="%/?&=:,;~!*'()$+@.-_")
+            connection.putrequest(request.method, target, skip_accept_encoding=True)
             for name, value in {**headers, **request.headers}.items():
                 connection.putheader(name, value)
             if body is not None and not chunked and "Content-Length" not in request.headers:

@@ -81,6 +81,7 @@ pub(super) async fn run(
         wall: config.timeout,
     };
     let name = |file: &Path| format!("file:{}", file.display());
+    let source = qemu_name(source);
     let args = ["info", "--output=json", "-f", source, &name(file)];
     let said = qemu_img(config, folder.path(), &look, &args).await?;
     let info: Value =
@@ -123,6 +124,14 @@ pub(super) async fn run(
         _folder: folder,
         _held: held,
     })
+}
+
+/// What QEMU calls the format; `-f` of any other name would leave the choice to the data.
+fn qemu_name(format: &str) -> &str {
+    match format {
+        "vhd" => "vpc",
+        other => other,
+    }
 }
 
 /// Bytes of the disk within, if the image names no other file and is what it should be.

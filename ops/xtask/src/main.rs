@@ -9,6 +9,7 @@ mod openapi;
 mod rust_tests;
 mod servers;
 mod stage;
+mod tempest;
 mod tools;
 mod workspace;
 

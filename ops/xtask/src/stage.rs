@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{clients, differential, lint, openapi, rust_tests, servers, workspace::Workspace};
+use crate::{
+    clients, differential, lint, openapi, rust_tests, servers, tempest, workspace::Workspace,
+};
 
 /// How much a stage may spend.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,6 +115,13 @@ const STAGES: &[Stage] = &[
         servers: true,
         minutes: 4,
         run: servers::keystone,
+    },
+    Stage {
+        name: "tempest",
+        what: "Tempest's image tests, behind a real Keystone",
+        servers: true,
+        minutes: 15,
+        run: tempest::run,
     },
 ];
 

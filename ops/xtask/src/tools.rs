@@ -82,6 +82,16 @@ pub(crate) fn keystone(workspace: &Workspace) -> Result<PathBuf, String> {
         .join("python"))
 }
 
+/// The tests by which a cloud shows that it is one.
+const TEMPEST: &[&str] = &["tempest==47.0.0", "python-subunit", "setuptools"];
+
+/// The Python of an environment that has Tempest.
+pub(crate) fn tempest(workspace: &Workspace) -> Result<PathBuf, String> {
+    Ok(venv(workspace, "venv-tempest", TEMPEST)?
+        .join("bin")
+        .join("python"))
+}
+
 /// A Python environment with these packages below the target directory, made once.
 fn venv(workspace: &Workspace, name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     let folder = workspace.target.join(name);

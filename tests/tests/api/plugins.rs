@@ -199,6 +199,7 @@ async fn images_are_converted_and_told_so() {
     for (format, data) in [
         ("qcow2", to("qcow2", &[])),
         ("vmdk", to("vmdk", &["-o", "subformat=streamOptimized"])),
+        ("vhd", to("vpc", &["-o", "force_size=on"])),
         ("raw", raw.clone()),
     ] {
         let (task, image) = imported(&client, json!({"disk_format": format}), data).await;
