@@ -371,20 +371,28 @@ fn what_is_not_built_yet_is_refused_by_name() {
             "[import]\nmethods = [\"glance-download\"]",
             "import.methods",
         ),
-        ("[import]\nplugins = [\"noop\"]", "import.plugins"),
-        (
-            "[import.conversion]\noutput_format = \"vdi\"",
-            "import.conversion.output_format",
-        ),
-        (
-            "[import.inject]\nproperties = [\"name\"]",
-            "import.inject.properties",
-        ),
         ("[cache]\nenabled = false", "cache.enabled"),
         ("[[stores]]\ntype = \"s3\"", "stores[0].type"),
         ("[[stores]]\ntype = \"rbd\"", "stores[0].type"),
     ] {
         refused(load(text), key, "not built yet");
+    }
+}
+
+#[test]
+fn options_of_import_plugins_that_cannot_be_are_refused_by_name() {
+    for (table, line, words) in [
+        ("import", "plugins = [\"noop\"]", "is none of no_op,"),
+        (
+            "import.conversion",
+            "output_format = \"vdi\"",
+            "is none of raw,",
+        ),
+        ("import.inject", "properties = [\"name\"]", "name=value"),
+    ] {
+        let (name, _) = line.split_once(' ').unwrap();
+        let text = format!("[{table}]\n{line}");
+        refused(load(&text), &format!("{table}.{name}"), words);
     }
 }
 
