@@ -31,6 +31,7 @@ mod protections;
 mod protocol;
 mod quotas;
 mod reload;
+mod rules;
 mod schemas;
 mod security_table;
 mod show;
