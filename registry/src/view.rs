@@ -44,6 +44,7 @@ struct Inner {
     members: OnceLock<Table>,
     uploads: OnceLock<Table>,
     postings: OnceLock<Table>,
+    metadefs: OnceLock<MetadefTables<Table>>,
 }
 
 impl View {
@@ -58,6 +59,7 @@ impl View {
             members: OnceLock::new(),
             uploads: OnceLock::new(),
             postings: OnceLock::new(),
+            metadefs: OnceLock::new(),
         }))
     }
 
@@ -415,8 +417,13 @@ impl View {
         Ok(slot.get_or_init(|| table))
     }
 
-    fn metadefs(&self) -> Result<MetadefTables<Table>, Fault> {
-        MetadefTables::open(|definition| self.0.transaction.open_table(definition))
+    fn metadefs(&self) -> Result<&MetadefTables<Table>, Fault> {
+        let slot = &self.0.metadefs;
+        if let Some(tables) = slot.get() {
+            return Ok(tables);
+        }
+        let tables = MetadefTables::open(|definition| self.0.transaction.open_table(definition))?;
+        Ok(slot.get_or_init(|| tables))
     }
 
     fn open(&self, definition: tables::Definition) -> Result<Table, Fault> {

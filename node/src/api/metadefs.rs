@@ -30,8 +30,8 @@ use crate::{
     app::App,
     auth::Context,
     policy::{
-        image::{Denied, check_project},
-        metadef,
+        image::Denied,
+        metadef::{self, check_project},
     },
 };
 

@@ -45,6 +45,17 @@ pub fn check(
     }
 }
 
+/// One rule on no namespace in particular: the target is the caller's own project. Who may look at no
+/// namespace finds nothing here either, as in the reference.
+pub fn check_project(policy: &Policy, rule: &str, context: &Context) -> Result<(), Denied> {
+    let refused = super::image::check_project(policy, rule, context);
+    let looks = || super::image::check_project(policy, "get_metadef_namespace", context).is_ok();
+    match refused {
+        Err(_) if !context.foreign_scope && !looks() => Err(Denied::NotFound),
+        refused => refused,
+    }
+}
+
 fn holds(policy: &Policy, rule: &str, context: &Context, namespace: &Namespace) -> bool {
     let attributes = &namespace.attributes;
     let target = Target {

@@ -88,6 +88,9 @@ const NAMESPACE_KEYS: [&str; 9] = [
 /// Keys by which tags are sorted.
 const TAG_KEYS: [&str; 4] = ["name", "created_at", "updated_at", "id"];
 
+/// Parameters of which only one counts.
+const ONCE: [&str; 4] = ["marker", "limit", "sort_key", "sort_dir"];
+
 /// A query string, read.
 pub(super) struct Listing {
     /// The name of the last one seen.
@@ -138,7 +141,12 @@ impl Listing {
             resource_types: None,
             parameters: Vec::new(),
         };
-        for (name, value) in &parameters {
+        for (place, (name, value)) in parameters.iter().enumerate() {
+            // Of a repeated one the first counts, as in the reference.
+            let mut before = parameters.iter().take(place);
+            if ONCE.contains(&name.as_str()) && before.any(|(known, _)| known == name) {
+                continue;
+            }
             match name.as_str() {
                 "marker" => listing.marker = Some(value.clone()).filter(|name| !name.is_empty()),
                 "limit" => listing.limit = parse_limit(value)?,
@@ -254,6 +262,8 @@ mod tests {
         let plain = Listing::of_namespaces("", &limits).unwrap();
         assert_eq!(plain.link("/p", None), "/p");
         assert_eq!(plain.limit, limits.limit_param_default);
+        let twice = Listing::of_namespaces("marker=a&marker=b&limit=1&limit=x", &limits).unwrap();
+        assert_eq!((twice.marker.as_deref(), twice.limit), (Some("a"), 1));
     }
 
     #[test]

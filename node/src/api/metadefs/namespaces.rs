@@ -18,7 +18,7 @@ use crate::{
     api::{error::ApiError, images, list_query},
     app::App,
     auth::Context,
-    policy::{image::check_project, metadef},
+    policy::metadef::{self, check_project},
 };
 
 /// `GET /v2/metadefs/namespaces`
