@@ -119,6 +119,12 @@ pub(super) fn add(options: &Options, draft: &mut Draft) {
             note_files(Path::new(&path), &store.group, draft);
             draft.set_of_store("path", path, &option(&store.group, name));
         }
+        // Where nothing is said, the reference takes any certificate.
+        let name = "https_insecure";
+        if store.kind == "http" && options.get(&store.group, name).is_none() {
+            let why = "certificates of other servers are verified, unless this is set";
+            draft.say(Said::Note, option(&store.group, name), why);
+        }
         add_options(options, &store, draft);
     }
 }
