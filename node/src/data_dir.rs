@@ -9,6 +9,7 @@
 //! cache/        the pool
 //! manifests/    manifest bodies by name
 //! images/       the default file store
+//! staging/      data that waits for its import
 //! ```
 
 use std::{
