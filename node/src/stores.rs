@@ -4,17 +4,21 @@
 //! what it has cached, and is not ready. What would mix up data (a place that is another store's) or
 //! is a first start on the wrong place keeps the node from starting.
 
+mod http;
+
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use glimpse_store::{
     Store,
     file::{self, FileStore, NotOurs, Owner},
+    http::HttpStore,
 };
 
 use crate::{
     app::{NamedStore, Stores},
     config::{Config, StoreConfig},
     data_dir::{DataDir, StoreRoots},
+    outbound::{Outbound, Tls},
 };
 
 /// Why a store keeps the node from starting.
@@ -46,6 +50,7 @@ pub fn open(
                 let known = roots.entry(store.name.clone()).or_default();
                 Arc::new(open_file(config, store, known, data_dir).map_err(refused)?)
             }
+            "http" => Arc::new(open_http(config, store)),
             // Not reached: the configuration was checked.
             other => return Err(refused(format!("there is no driver {other:?}"))),
         };
@@ -64,6 +69,23 @@ pub fn open(
         default: default.map(|store| store.name.clone()).unwrap_or_default(),
     };
     Ok((stores, roots))
+}
+
+/// Opens a store of other servers' objects. Nothing is fetched yet.
+fn open_http(config: &Config, store: &StoreConfig) -> HttpStore {
+    if store.https_insecure {
+        tracing::warn!(
+            store = store.name,
+            "a store takes whatever certificate its servers show (https_insecure)"
+        );
+    }
+    let tls = Tls {
+        insecure: store.https_insecure,
+        ca_file: store.https_ca_certificates_file.clone(),
+    };
+    HttpStore::new(Arc::new(http::Fetched(Arc::new(Outbound::new(
+        config, tls,
+    )))))
 }
 
 /// Opens a store of files. `roots` are the directories that it has had; none: it is new.

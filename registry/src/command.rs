@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::image::{
-    Attributes, ImageId, Location, ManifestRef, MemberStatus, Timestamp, UploadId, Version,
+    Attributes, Image, ImageId, Location, ManifestRef, MemberStatus, Timestamp, UploadId, Version,
 };
 use crate::{
     metadef::MetadefCommand,
@@ -194,6 +194,20 @@ pub enum Command {
         /// What.
         command: TaskCommand,
     },
+    /// Replaces all attributes of an image and what is known of its data, if it is still at `expected`.
+    /// What locations no longer name is removed by the reaper.
+    SetData {
+        /// Which.
+        id: ImageId,
+        /// The version that the proposer read.
+        expected: Version,
+        /// The whole new set.
+        attributes: Attributes,
+        /// Likewise.
+        data: ImageData,
+        /// The owner's bytes at most, each location's counted; `None`: unlimited.
+        quota: Option<u64>,
+    },
 }
 
 impl Command {
@@ -206,7 +220,8 @@ impl Command {
             | Self::UpdateImage { .. }
             | Self::AddTag { .. }
             | Self::AddMember { .. }
-            | Self::BeginUpload { .. } => true,
+            | Self::BeginUpload { .. }
+            | Self::SetData { .. } => true,
             Self::DeleteImage { .. }
             | Self::SetStatus { .. }
             | Self::RemoveTag { .. }
@@ -218,6 +233,40 @@ impl Command {
             | Self::DataReaped { .. }
             | Self::CondemnUpload { .. } => false,
             Self::Task { command, .. } => matches!(command, TaskCommand::Begin { .. }),
+        }
+    }
+}
+
+/// What is known of an image's data. `virtual_size` stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageData {
+    /// With data or without.
+    pub status: Status,
+    /// Bytes.
+    pub size: Option<u64>,
+    /// MD5, hex.
+    pub checksum: Option<String>,
+    /// Name of the other hash.
+    pub os_hash_algo: Option<String>,
+    /// That hash, hex.
+    pub os_hash_value: Option<String>,
+    /// Where it lies.
+    pub locations: Vec<Location>,
+    /// Chunk names.
+    pub manifest: Option<ManifestRef>,
+}
+
+impl ImageData {
+    /// As the record has it.
+    pub fn of(image: &Image) -> Self {
+        Self {
+            status: image.status,
+            size: image.size,
+            checksum: image.checksum.clone(),
+            os_hash_algo: image.os_hash_algo.clone(),
+            os_hash_value: image.os_hash_value.clone(),
+            locations: image.locations.clone(),
+            manifest: image.manifest,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! same log comes to the same state and the same answers. A refusal is an outcome; only a view that
 //! cannot be read, or a log that ends its number space, is a fault.
 
+mod data;
 mod images;
 mod members;
 mod metadefs;
@@ -295,6 +296,13 @@ impl<V: StateView> Draft<'_, V> {
                 lease_seen,
             } => self.condemn_upload(*id, *upload, *lease_seen),
             Command::Metadef(command) => self.metadef(command),
+            Command::SetData {
+                id,
+                expected,
+                attributes,
+                data,
+                quota,
+            } => self.set_data(*id, *expected, attributes, data, *quota),
             Command::DataReaped { sequences } => {
                 self.changes.extend(
                     sequences

@@ -177,6 +177,9 @@ pub enum Rejection {
     /// As many tasks are open as may be.
     #[error("too many tasks are waiting")]
     TooManyTasks,
+    /// An image with data keeps a location.
+    #[error("the last location of an image cannot be removed")]
+    LastLocation,
 }
 
 /// What a [`Rejection::CountQuota`] counts.

@@ -15,7 +15,7 @@ use glimpse_replication::{Clock, Handle, Seams, Unavailable, disk::RealDisk, tra
 
 use crate::{
     Config, Error, OpenError, Result,
-    command::{Bounds, Command, CommandId, Envelope, UploadedData},
+    command::{Bounds, Command, CommandId, Envelope, ImageData, UploadedData},
     encoding::{encode_envelope, fault},
     image::{Attributes, Image, ImageId, Member, MemberStatus, Timestamp, UploadId, Version},
     metadef::{Definition, MetadefCommand, Namespace},
@@ -174,6 +174,25 @@ impl Registry {
             id,
             expected,
             attributes,
+        })
+        .await
+    }
+
+    /// Replaces the attributes of an image that is still at `expected`, and what is known of its data.
+    pub async fn set_data(
+        &self,
+        id: ImageId,
+        expected: Version,
+        attributes: Attributes,
+        data: ImageData,
+        quota: Option<u64>,
+    ) -> Result<Image> {
+        self.image(Command::SetData {
+            id,
+            expected,
+            attributes,
+            data,
+            quota,
         })
         .await
     }

@@ -138,6 +138,29 @@ impl Setup {
         self
     }
 
+    /// Adds an http store of that name, and lets URLs of loopback pass the filter.
+    pub fn http_store(self, name: &str) -> Self {
+        let mut setup = self
+            .set("import.uri_filter.allowed_hosts", vec!["127.0.0.1"])
+            .set("import.uri_filter.allowed_ports", Vec::<Value>::new());
+        let mut store = Table::new();
+        store.insert("name".into(), name.into());
+        store.insert("type".into(), "http".into());
+        let stores = setup.config.get_mut("stores").and_then(Value::as_array_mut);
+        stores.expect("stores").push(Value::Table(store));
+        setup
+    }
+
+    /// Sets a key of the store that was added last.
+    pub fn last_store(mut self, key: &str, value: impl Into<Value>) -> Self {
+        let stores = self.config.get_mut("stores").and_then(Value::as_array_mut);
+        let last = stores
+            .and_then(|all| all.last_mut())
+            .and_then(Value::as_table_mut);
+        last.expect("a store").insert(key.to_owned(), value.into());
+        self
+    }
+
     /// Sets a variable of the node's environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));

@@ -73,7 +73,7 @@ pub enum Invalid {
          Attempted: {attempted}, Maximum: {limit}"
     )]
     Quota {
-        /// `properties` or `tags`.
+        /// `properties`, `tags` or `locations`.
         what: &'static str,
         /// Would be.
         attempted: u64,
@@ -247,6 +247,14 @@ fn check_lengths(
         within(what, total, limits.image_properties_bytes)?;
     }
     Ok(())
+}
+
+/// Checks the number of locations, where it grew.
+pub(super) fn check_locations(before: usize, after: usize, limits: &Limits) -> Result<(), Invalid> {
+    match after > before {
+        true => count("locations", after, limits.image_location_quota),
+        false => Ok(()),
+    }
 }
 
 fn within(what: impl FnOnce() -> String, attempted: usize, limit: usize) -> Result<(), Invalid> {

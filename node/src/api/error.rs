@@ -7,7 +7,10 @@ use glimpse_store::StoreError;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
-    api::{attribute::Invalid, list_query::BadQuery, patch::BadPatch, precondition::Failed},
+    api::{
+        attribute::Invalid, list_query::BadQuery, patch::BadPatch, placement::BadLocation,
+        precondition::Failed,
+    },
     data::{manifests::ManifestError, pipeline::Broken, upload::UploadError},
     http::range::{self, RangeError},
     policy::image::Denied,
@@ -215,6 +218,7 @@ impl From<Rejection> for ApiError {
             Rejection::Protected
             | Rejection::FormatsFrozen
             | Rejection::NotShared
+            | Rejection::LastLocation
             | Rejection::NamespaceProtected => StatusCode::FORBIDDEN,
             Rejection::FormatsUnset | Rejection::StoreHolds(_) => StatusCode::BAD_REQUEST,
             Rejection::TooManyTasks => return Self::busy("tasks"),
@@ -266,6 +270,7 @@ impl From<ManifestError> for ApiError {
     fn from(error: ManifestError) -> Self {
         match error {
             ManifestError::Lost
+            | ManifestError::Differs
             | ManifestError::Busy
             | ManifestError::Missing
             | ManifestError::Damaged
@@ -317,8 +322,23 @@ impl From<BadPatch> for ApiError {
                     HeaderValue::from_static(crate::api::patch::ACCEPT_PATCH),
                 ),
             BadPatch::Malformed(_) => Self::bad_request(bad.to_string()),
-            BadPatch::LocationsFixed | BadPatch::LocationsEmpty => Self::forbidden(bad.to_string()),
+            BadPatch::Location(bad) => bad.into(),
         }
+    }
+}
+
+impl From<BadLocation> for ApiError {
+    fn from(bad: BadLocation) -> Self {
+        let status = match &bad {
+            BadLocation::Form(_)
+            | BadLocation::Invalid
+            | BadLocation::Position
+            | BadLocation::Duplicate
+            | BadLocation::NotTheSame => StatusCode::BAD_REQUEST,
+            BadLocation::Hidden | BadLocation::Empty | BadLocation::Last => StatusCode::FORBIDDEN,
+            BadLocation::Status { .. } | BadLocation::Validation(_) => StatusCode::CONFLICT,
+        };
+        Self::new(status, bad.to_string())
     }
 }
 

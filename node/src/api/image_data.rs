@@ -14,7 +14,7 @@ use crate::{
     auth::Context,
     data::{
         download::{ChunkBody, ChunkUse},
-        manifests::{Known, ManifestError},
+        manifests::Known,
         pipeline::Broken,
         slots::{Slot, Taken},
         source::Locations,
@@ -202,12 +202,11 @@ pub(crate) async fn download(
                 Taken::Project => "downloads of the project",
             })
         })?;
-    // Bytes that no manifest vouches for are not served.
-    let reference = image.manifest.as_ref().ok_or(ManifestError::Missing)?;
+    // Bytes that no manifest vouches for are not served: whoever is first waits until there is one.
     let known = app
         .data
         .manifests
-        .of(reference, &image, app)
+        .of(&image, app)
         .await
         .inspect_err(|error| {
             app.metrics.refuse_download("manifest");

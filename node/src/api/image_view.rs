@@ -10,11 +10,12 @@ use crate::{
     api::{attribute::LAST_IMPORT_ERROR, authorize, timestamp},
     app::App,
     auth::Context,
+    data::learn::HASHING,
     policy::protection::Action,
 };
 
 /// Properties that no client sees (image-api 2.1).
-const HIDDEN: [&str; 2] = ["os_glance_stage_host", "os_glance_hash_op_host"];
+const HIDDEN: [&str; 2] = ["os_glance_stage_host", HASHING];
 
 /// Room for a record of usual size.
 pub(super) const USUAL_BYTES: usize = 1024;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::{body::Body, response::Response};
 use glimpse_registry::{
     Error as RegistryError, View,
+    command::ImageData,
     image::{Attributes, Image, ImageId, Visibility},
     outcome::Rejection,
 };
@@ -22,6 +23,7 @@ use crate::{
         memory::{self, Room},
         new_image,
         patch::{self, Change},
+        placement::{LocationChange, Placement},
         precondition::{self, Read},
         protection,
     },
@@ -268,6 +270,7 @@ pub(super) async fn update(
     let (document, _room) = body::json(request, app).await?;
     let changes = patch::parse(media, document, &app.config.image_format)?;
     let mut queued = None;
+    let mut placement = Placement::default();
     for _ in 0..ATTEMPTS {
         let image = find(app, context, id).await?;
         authorize::check(&app.policy, "get_image", context, &image)?;
@@ -276,8 +279,13 @@ pub(super) async fn update(
             return show_response(app, context, &image, app.memory.room());
         }
         let mut attributes = image.attributes.clone();
+        let mut data = ImageData::of(&image);
         for change in &changes {
             may_change(app, context, &image, change)?;
+            if let Change::Locations(change) = change {
+                placement.apply(app, change, &mut data).await?;
+                continue;
+            }
             protection::check_change(&app.policy, context, &attributes, change)?;
             patch::apply(
                 change,
@@ -286,12 +294,21 @@ pub(super) async fn update(
                 &app.config.image_format,
             )?;
         }
-        attribute::check_quotas(Some(&image.attributes), &attributes, &app.config.limits)?;
+        let limits = &app.config.limits;
+        attribute::check_quotas(Some(&image.attributes), &attributes, limits)?;
+        attribute::check_locations(image.locations.len(), data.locations.len(), limits)?;
         let room = room_for(app, &attributes)?;
-        let updated = app
-            .registry
-            .update_image(image.id, image.version, attributes)
-            .await;
+        let (key, version, quota) = (image.id, image.version, limits.user_storage_quota);
+        let placed = data != ImageData::of(&image);
+        let registry = &app.registry;
+        let updated = match placed {
+            true => {
+                registry
+                    .set_data(key, version, attributes, data, quota)
+                    .await
+            }
+            false => registry.update_image(key, version, attributes).await,
+        };
         match updated {
             Err(RegistryError::Rejected(Rejection::VersionConflict { .. })) => {
                 if queued.is_none() {
@@ -301,7 +318,14 @@ pub(super) async fn update(
             Err(RegistryError::Rejected(Rejection::ImageNotFound)) => {
                 return Err(ApiError::no_image(id));
             }
-            result => return show_response(app, context, &result?, room),
+            result => {
+                let image = result?;
+                if placed {
+                    // A location may have gone.
+                    app.data.reaper_wake.notify_one();
+                }
+                return show_response(app, context, &image, room);
+            }
         }
     }
     Err(contended())
@@ -317,8 +341,11 @@ fn may_change(
     match change.name() {
         "locations" => {
             let rule = match change {
-                Change::Remove { .. } => "delete_image_location",
-                Change::Add { .. } | Change::Replace { .. } => "set_image_location",
+                Change::Locations(LocationChange::Remove(_)) => "delete_image_location",
+                Change::Add { .. }
+                | Change::Replace { .. }
+                | Change::Remove { .. }
+                | Change::Locations(_) => "set_image_location",
             };
             return Ok(authorize::check(policy, rule, context, image)?);
         }

@@ -28,6 +28,7 @@ mod metadefs;
 mod new_image;
 mod openapi;
 mod patch;
+mod placement;
 mod precondition;
 pub mod properties;
 pub(crate) mod protection;

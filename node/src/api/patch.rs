@@ -5,7 +5,10 @@ use glimpse_registry::{image::Attributes, status::Status};
 use serde_json::Value;
 
 use crate::{
-    api::attribute::{self, Invalid, Kind},
+    api::{
+        attribute::{self, Invalid, Kind},
+        placement::{BadLocation, LocationChange},
+    },
     config::ImageFormatConfig,
 };
 
@@ -22,12 +25,9 @@ pub enum BadPatch {
     /// The document or one of its operations is not well formed.
     #[error("{0}")]
     Malformed(String),
-    /// `/locations`, which clients do not change here.
-    #[error("It's not allowed to change the locations of an image.")]
-    LocationsFixed,
-    /// `/locations` replaced by nothing.
-    #[error("Cannot set locations to empty list.")]
-    LocationsEmpty,
+    /// A change of `/locations`.
+    #[error(transparent)]
+    Location(#[from] BadLocation),
     /// An operation breaks a rule of its attribute.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -76,6 +76,8 @@ pub(super) enum Change {
     Replace { name: String, value: Value },
     /// Removes.
     Remove { name: String },
+    /// Changes the locations.
+    Locations(LocationChange),
 }
 
 impl Change {
@@ -83,6 +85,7 @@ impl Change {
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Add { name, .. } | Self::Replace { name, .. } | Self::Remove { name } => name,
+            Self::Locations(_) => "locations",
         }
     }
 
@@ -90,7 +93,7 @@ impl Change {
     pub(super) fn value(&self) -> Option<&Value> {
         match self {
             Self::Add { value, .. } | Self::Replace { value, .. } => Some(value),
-            Self::Remove { .. } => None,
+            Self::Remove { .. } | Self::Locations(_) => None,
         }
     }
 }
@@ -178,10 +181,12 @@ fn parse_one(
         .as_str()
         .ok_or_else(|| malformed("The path of an operation must be a string."))?;
     let path = decode(pointer)?;
-    let name = match (path.as_slice(), kind) {
-        ([root], Operation::Replace) if root == "locations" => root.clone(),
-        ([root, _], Operation::Add | Operation::Remove) if root == "locations" => root.clone(),
-        ([root], _) if root != "locations" => root.clone(),
+    let (name, position) = match (path.as_slice(), kind) {
+        ([root], Operation::Replace) if root == "locations" => (root.clone(), None),
+        ([root, at], Operation::Add | Operation::Remove) if root == "locations" => {
+            (root.clone(), Some(at.as_str()))
+        }
+        ([root], _) if root != "locations" => (root.clone(), None),
         _ => {
             return Err(malformed(format!(
                 "Invalid JSON pointer for this resource: '/{:.64}'",
@@ -190,12 +195,17 @@ fn parse_one(
         }
     };
     let change = match kind {
+        Operation::Remove if name == "locations" => {
+            Change::Locations(LocationChange::remove(position)?)
+        }
         Operation::Remove => Change::Remove { name },
         Operation::Add | Operation::Replace => {
             let value = members
                 .remove("value")
                 .ok_or_else(|| malformed("The operation requires a member named \"value\"."))?;
-            if kind == Operation::Add {
+            if name == "locations" {
+                Change::Locations(LocationChange::write(position, &value)?)
+            } else if kind == Operation::Add {
                 let fresh = media == MediaType::V20;
                 Change::Add { name, value, fresh }
             } else {
@@ -257,16 +267,6 @@ pub(super) fn apply(
     formats: &ImageFormatConfig,
 ) -> Result<(), BadPatch> {
     let name = change.name();
-    if name == "locations" {
-        return Err(match change {
-            Change::Replace { value, .. } if value.as_array().is_some_and(Vec::is_empty) => {
-                BadPatch::LocationsEmpty
-            }
-            Change::Replace { .. } | Change::Add { .. } | Change::Remove { .. } => {
-                BadPatch::LocationsFixed
-            }
-        });
-    }
     let base = attribute::kind(name)? == Kind::Base;
     let present = base || attributes.properties.contains_key(name);
     match change {
@@ -279,6 +279,8 @@ pub(super) fn apply(
             attributes.properties.remove(name);
             Ok(())
         }
+        // `placement` applies these; `kind` has refused them here.
+        Change::Locations(_) => Ok(()),
         Change::Add { value, .. } | Change::Replace { value, .. } => {
             let frozen = !matches!(status, Status::Queued | Status::Importing);
             if frozen && matches!(name, "disk_format" | "container_format") {

@@ -265,14 +265,41 @@ fn formats_change_only_before_data_arrives() {
 }
 
 #[test]
-fn locations_are_403() {
-    assert_eq!(one("add", "/locations/-", json!({"url": "x"})), Err(403));
-    assert_eq!(one("replace", "/locations", json!([])), Err(403));
-    assert_eq!(one("replace", "/locations", json!([{}])), Err(403));
-    assert_eq!(
-        v21(json!([{"op": "remove", "path": "/locations/0"}])),
-        Err(403)
-    );
+fn locations_are_read_with_their_form() {
+    let parsed = |document: Value| {
+        let formats = ImageFormatConfig::default();
+        parse(MediaType::V21, document, &formats).map_err(|bad| ApiError::from(bad).status.as_u16())
+    };
+    let good = json!({"url": "http://h/x", "metadata": {"a": "b"}});
+    for at in ["-", "0", "12"] {
+        let path = format!("/locations/{at}");
+        assert!(parsed(json!([{"op": "add", "path": path, "value": good}])).is_ok());
+        assert!(parsed(json!([{"op": "remove", "path": path}])).is_ok());
+    }
+    assert!(parsed(json!([{"op": "replace", "path": "/locations", "value": [good]}])).is_ok());
+    let empty = json!([{"op": "replace", "path": "/locations", "value": []}]);
+    assert_eq!(parsed(empty).map(drop), Err(403));
+    let long = format!("http://h/{}", "x".repeat(255));
+    let hash = json!({"os_hash_algo": "sha512"});
+    for bad in [
+        json!("http://h/x"),
+        json!({"url": "http://h/x"}),
+        json!({"metadata": {}}),
+        json!({"url": 1, "metadata": {}}),
+        json!({"url": long, "metadata": {}}),
+        json!({"url": "http://h/x", "metadata": []}),
+        json!({"url": "http://h/x", "metadata": {"a": 1}}),
+        json!({"url": "http://h/\u{1F600}", "metadata": {}}),
+        json!({"url": "http://h/x", "metadata": {}, "validation_data": hash}),
+        json!({"url": "http://h/x", "metadata": {}, "validation_data": {"x": "y"}}),
+    ] {
+        let add = json!([{"op": "add", "path": "/locations/-", "value": bad}]);
+        assert_eq!(parsed(add).map(drop), Err(400), "{bad}");
+        let replace = json!([{"op": "replace", "path": "/locations", "value": [bad]}]);
+        assert_eq!(parsed(replace).map(drop), Err(400), "{bad}");
+    }
+    let add = json!([{"op": "add", "path": "/locations/x", "value": good}]);
+    assert_eq!(parsed(add).map(drop), Err(400));
 }
 
 #[test]

@@ -56,6 +56,8 @@ pub(super) fn check_change(
         Change::Add { .. } if !there => may(Action::Create),
         Change::Add { .. } if may(Action::Read) => may(Action::Update),
         // To the caller it is a new one; yet what is there is not overwritten with less.
+        // No property.
+        Change::Locations(_) => true,
         Change::Add { .. } => may(Action::Create) && may(Action::Update),
     };
     match allowed {

@@ -38,8 +38,8 @@ pub use remote::{RemoteConfig, RemoteContent};
 pub(crate) use schema::{changed_keys, nearest};
 pub use sections::{
     AdminConfig, ApiConfig, AuthConfig, AuthMode, CacheConfig, ImageFormatConfig, Limits,
-    LogConfig, LogFormat, NodeConfig, OutboundConfig, ReaperConfig, RegistryConfig, StoreConfig,
-    WorkersConfig,
+    LocationsConfig, LogConfig, LogFormat, NodeConfig, OutboundConfig, ReaperConfig,
+    RegistryConfig, StoreConfig, WorkersConfig,
 };
 pub use unbuilt::{ClusterConfig, ClusterTls, EdgeConfig, UriFilter};
 
@@ -71,6 +71,8 @@ pub struct Config {
     pub image_format: ImageFormatConfig,
     /// `[import]`
     pub import: ImportConfig,
+    /// `[locations]`
+    pub locations: LocationsConfig,
     /// `[outbound]`
     pub outbound: OutboundConfig,
     /// `[workers]`
@@ -103,6 +105,7 @@ impl Default for Config {
             limits: Limits::default(),
             image_format: ImageFormatConfig::default(),
             import: ImportConfig::default(),
+            locations: LocationsConfig::default(),
             outbound: OutboundConfig::default(),
             workers: WorkersConfig::default(),
             log: LogConfig::default(),

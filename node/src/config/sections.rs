@@ -257,7 +257,7 @@ impl Default for RegistryConfig {
 pub struct StoreConfig {
     /// Unique.
     pub name: String,
-    /// `file`
+    /// `file` or `http`
     #[serde(rename = "type")]
     pub kind: String,
     /// Shown by `/v2/info/stores`.
@@ -279,6 +279,11 @@ pub struct StoreConfig {
     /// `file`: a file system call that takes longer is answered 503; `None`: wait for ever.
     #[serde(with = "values::optional_duration")]
     pub timeout: Option<Duration>,
+    /// `http`: take any certificate.
+    pub https_insecure: bool,
+    /// `http`: who must have signed the certificates, PEM; `None`: whom the system trusts.
+    #[serde(with = "values::optional_path")]
+    pub https_ca_certificates_file: Option<PathBuf>,
 }
 
 impl Default for StoreConfig {
@@ -294,6 +299,8 @@ impl Default for StoreConfig {
             file_mode: None,
             threads: 10,
             timeout: None,
+            https_insecure: false,
+            https_ca_certificates_file: None,
         }
     }
 }
@@ -349,6 +356,8 @@ pub struct CacheConfig {
     pub manifest_memory: u64,
     /// Lost manifests that are computed from the data at once.
     pub manifest_rebuilds: usize,
+    /// First manifests of data that came without that are computed at once.
+    pub manifest_learns: usize,
     /// Those that run, wait, or failed lately.
     pub manifest_rebuild_queue: usize,
     /// After one failed it is not tried again for so long.
@@ -378,6 +387,7 @@ impl Default for CacheConfig {
             unpooled_wait: Duration::from_secs(5),
             manifest_memory: 64 << 20,
             manifest_rebuilds: 2,
+            manifest_learns: 8,
             manifest_rebuild_queue: 64,
             manifest_rebuild_pause: Duration::from_secs(60),
         }
@@ -542,6 +552,28 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(15),
             slow_client_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `[locations]`: data that is added by URL (image-api 1.6).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LocationsConfig {
+    /// Read and hash what `POST /v2/images/{id}/locations` adds.
+    pub do_secure_hash: bool,
+    /// How often reading it is tried again.
+    pub http_retries: u32,
+    /// Locations that are read or wait for it at once, of those that were added so.
+    pub concurrency: usize,
+}
+
+impl Default for LocationsConfig {
+    fn default() -> Self {
+        Self {
+            do_secure_hash: true,
+            http_retries: 3,
+            concurrency: 16,
         }
     }
 }

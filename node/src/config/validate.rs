@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
-use super::{AuthMode, Config, Problem, values::show_size};
+use super::{AuthMode, Config, Problem, StoreConfig, values::show_size};
 use crate::{api::healthcheck::Network, format};
 
 /// What a feature of a later version says.
@@ -262,13 +262,14 @@ impl Config {
             let key = |name: &str| format!("stores[{index}].{name}");
             match store.kind.as_str() {
                 "file" => {}
-                "s3" | "swift" | "rbd" | "http" => found.push(Problem::new(
+                "http" => self.check_http_store(store, &key, found),
+                "s3" | "swift" | "rbd" => found.push(Problem::new(
                     key("type"),
                     format!("{:?} {NOT_BUILT}", store.kind),
                 )),
                 other => found.push(Problem::new(
                     key("type"),
-                    format!("{other:?} is no type of store: file"),
+                    format!("{other:?} is no type of store: file, http"),
                 )),
             }
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -308,6 +309,29 @@ impl Config {
         }
     }
 
+    fn check_http_store(
+        &self,
+        store: &StoreConfig,
+        key: &dyn Fn(&str) -> String,
+        found: &mut Vec<Problem>,
+    ) {
+        if store.default {
+            found.push(Problem::new(
+                key("default"),
+                "a store of type http takes no uploads",
+            ));
+        }
+        let file = store.https_ca_certificates_file.as_ref();
+        if let Some(path) = file
+            && let Err(cause) = std::fs::File::open(path)
+        {
+            found.push(Problem::new(
+                key("https_ca_certificates_file"),
+                format!("{}: {cause}", path.display()),
+            ));
+        }
+    }
+
     fn check_bounds(&self, found: &mut Vec<Problem>) {
         let (limits, registry) = (&self.limits, &self.registry);
         let (cache, reaper) = (&self.cache, &self.workers.reaper);
@@ -318,6 +342,8 @@ impl Config {
             ("cache.queue", cache.queue),
             ("cache.prefetch_attempts", cache.prefetch_attempts as usize),
             ("cache.manifest_rebuilds", cache.manifest_rebuilds),
+            ("cache.manifest_learns", cache.manifest_learns),
+            ("locations.concurrency", self.locations.concurrency),
             ("cache.manifest_rebuild_queue", cache.manifest_rebuild_queue),
             ("limits.api_limit_max", limits.api_limit_max),
             ("limits.limit_param_default", limits.limit_param_default),

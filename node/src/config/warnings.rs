@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    AuthMode, CacheConfig, Config, ImageFormatConfig, KeystoneConfig, Limits, Problem,
+    AuthMode, CacheConfig, Config, ImageFormatConfig, KeystoneConfig, Problem,
     unbuilt::ClusterConfig, values::strings,
 };
 use crate::telemetry;
@@ -88,10 +88,6 @@ impl Config {
         let bootstrap = ClusterConfig::default().bootstrap;
         let set = [
             ("cluster.bootstrap", self.cluster.bootstrap != bootstrap),
-            (
-                "limits.image_location_quota",
-                self.limits.image_location_quota != Limits::default().image_location_quota,
-            ),
             (
                 "registry.password_file",
                 self.registry.password_file.is_some(),

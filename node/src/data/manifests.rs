@@ -38,6 +38,9 @@ pub enum ManifestError {
     /// It cannot be computed from the data again: no store gives data that agrees with the record.
     #[error("the manifest of the image is lost, and no store has the data that it is made from")]
     Lost,
+    /// Every store gives data, and none of it is what the record says.
+    #[error("the data at the image's locations is not the image's")]
+    Differs,
     /// Too many manifests are being computed from the data.
     #[error("the manifest of the image is lost, and others are made anew first")]
     Busy,

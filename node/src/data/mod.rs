@@ -4,12 +4,15 @@
 //! moves the bytes past inspector, hashes and store within a bounded window; `hashes` computes.
 //! `download` turns a manifest and a range into a body; `source` is where missing chunks come from;
 //! `slots` bounds both; `staging` is where data waits for its import;
-//! `cached` knows which images the cache holds and which it is to fetch; `manifests` keeps decoded manifests in memory; `rebuild` makes a lost one from the data;
+//! `cached` knows which images the cache holds and which it is to fetch; `manifests` keeps decoded
+//! manifests in memory; `rebuild` makes one from the data; `learn` records what was so learned of data
+//! that came without;
 //! `said` keeps the log of damage short.
 
 pub mod cached;
 pub mod download;
 pub mod hashes;
+pub mod learn;
 pub mod manifests;
 pub mod objects;
 pub mod pipeline;
@@ -53,6 +56,8 @@ pub struct DataState {
     pub reaper_wake: Notify,
     /// Tasks that run here.
     pub jobs: crate::jobs::Jobs,
+    /// Wakes the hashing of locations: one was added.
+    pub hashing_wake: Notify,
     /// By store, the keys under which uploads met an object that should not be there.
     leftovers: Mutex<BTreeSet<(String, ImageId)>>,
     /// Uploads that a task of this process owns, to which image, and what tells the task that the
@@ -72,6 +77,7 @@ impl DataState {
             said: said::Said::default(),
             reaper_wake: Notify::default(),
             jobs: crate::jobs::Jobs::default(),
+            hashing_wake: Notify::default(),
             leftovers: Mutex::default(),
             live: Mutex::default(),
             tasks: TaskTracker::default(),

@@ -1,4 +1,5 @@
-//! A manifest that was lost or damaged is computed again from the data.
+//! A manifest that is not held is computed from the data: one that was lost or damaged, and the first one
+//! of data that came without (a location that was added), which `learn.rs` then records.
 //!
 //! What a store holds is believed only if all agrees with the record: the length, the MD5, the
 //! configured hash, and the name of the manifest that comes out, which by itself already proves
@@ -9,7 +10,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use futures_util::StreamExt;
-use glimpse_cache::{Manifest, ManifestName};
+use glimpse_cache::Manifest;
 use glimpse_registry::image::{Image, ImageId, ManifestRef};
 use glimpse_store::Store;
 use parking_lot::Mutex;
@@ -20,23 +21,26 @@ use tokio::{
 
 use super::{
     hashes::{Algorithm, Digests, Hashers},
+    learn,
     manifests::{Known, ManifestCache, ManifestError},
     source::Locations,
 };
-use crate::{app::App, config::CacheConfig};
+use crate::{app::App, config::CacheConfig, outbound::shown};
 
 /// How often a long pass says how far it is.
 const SAY_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
 
 type Outcome = Option<Result<Arc<Known>, ManifestError>>;
 
-/// What a pass makes, and from whose data: equal images share a manifest, and one of them may have
-/// lost its object.
-type Key = ([u8; 32], ImageId);
+/// What a pass makes (`None`: it is not known yet), and from whose data: equal images share a manifest,
+/// and one of them may have lost its object.
+type Key = (Option<[u8; 32]>, ImageId);
 
 /// Passes over data that run, wait, or failed lately.
 pub(super) struct Rebuilds {
     permits: Semaphore,
+    /// Of passes over data that came without a manifest: most of it is far away and slow.
+    learning: Semaphore,
     table: Mutex<HashMap<Key, Rebuild>>,
 }
 
@@ -48,8 +52,10 @@ struct Rebuild {
 
 impl Rebuilds {
     pub(super) fn new(config: &CacheConfig) -> Self {
+        let permits = |count: usize| Semaphore::new(count.min(Semaphore::MAX_PERMITS));
         Self {
-            permits: Semaphore::new(config.manifest_rebuilds.min(Semaphore::MAX_PERMITS)),
+            permits: permits(config.manifest_rebuilds),
+            learning: permits(config.manifest_learns),
             table: Mutex::default(),
         }
     }
@@ -59,14 +65,14 @@ impl Rebuilds {
         &self,
         app: &Arc<App>,
         image: &Arc<Image>,
-        reference: ManifestRef,
+        reference: Option<ManifestRef>,
     ) -> Result<watch::Receiver<Outcome>, ManifestError> {
         let CacheConfig {
             manifest_rebuild_queue: most,
             manifest_rebuild_pause: pause,
             ..
         } = app.config.cache;
-        let key = (reference.name, image.id);
+        let key = (reference.map(|reference| reference.name), image.id);
         let mut table = self.table.lock();
         let rests = |failed: Instant| failed.elapsed() < pause;
         if let Some(rebuild) = table.get(&key)
@@ -128,15 +134,16 @@ impl ManifestCache {
     /// The manifest of the image: from memory, from its body, or else computed from the data.
     pub async fn of(
         &self,
-        reference: &ManifestRef,
         image: &Arc<Image>,
         app: &Arc<App>,
     ) -> Result<Arc<Known>, ManifestError> {
-        match self.get(reference, &app.manifests).await {
-            Err(ManifestError::Missing | ManifestError::Damaged) => {}
-            other => return other,
+        if let Some(reference) = &image.manifest {
+            match self.get(reference, &app.manifests).await {
+                Err(ManifestError::Missing | ManifestError::Damaged) => {}
+                other => return other,
+            }
         }
-        let mut outcome = self.rebuilds.join(app, image, *reference)?;
+        let mut outcome = self.rebuilds.join(app, image, image.manifest)?;
         let ended = outcome.wait_for(Option::is_some).await;
         match ended.as_deref() {
             Ok(Some(result)) => result.clone(),
@@ -148,56 +155,83 @@ impl ManifestCache {
 async fn rebuild_from_data(
     app: &App,
     image: &Image,
-    reference: ManifestRef,
+    reference: Option<ManifestRef>,
 ) -> Result<Arc<Known>, ManifestError> {
     let manifests = &app.data.manifests;
-    let permit = manifests.rebuilds.permits.acquire().await;
+    let permits = match reference {
+        Some(_) => &manifests.rebuilds.permits,
+        None => &manifests.rebuilds.learning,
+    };
+    let permit = permits.acquire().await;
     // An image with equal data may have been first.
-    if let Some(known) = manifests.in_memory(&reference) {
+    if let Some(known) = reference.and_then(|reference| manifests.in_memory(&reference)) {
         return known;
     }
-    tracing::warn!(
-        image.id = %image.id,
-        bytes = reference.length,
-        "the manifest is lost or damaged; computing it from the data"
-    );
+    let length = reference.map(|reference| reference.length).or(image.size);
+    let length = length.ok_or(ManifestError::Lost)?;
+    match reference {
+        Some(_) => tracing::warn!(
+            image.id = %image.id,
+            bytes = length,
+            "the manifest is lost or damaged; computing it from the data"
+        ),
+        None => tracing::info!(
+            image.id = %image.id,
+            bytes = length,
+            "the data came without a manifest; computing it"
+        ),
+    }
+    let algorithm = algorithm(image, app.config.api.hashing_algorithm);
     let locations = Locations::of(image, &app.stores, &[]);
+    // Whether all that was read whole was not the image's.
+    let mut differs = !locations.is_empty();
     for (store_name, store, url) in locations.iter() {
-        let failure = match read_whole(store.as_ref(), url, image, reference.length).await {
-            Ok(digests) => match agreed(image, reference, digests) {
-                Some(manifest) => {
-                    let known = manifests.insert(ManifestName(reference.name), manifest);
-                    drop(permit);
-                    keep(app, image, &known.manifest).await;
-                    return Ok(known);
+        let read = read_whole(app, store.as_ref(), url, image, length, algorithm).await;
+        let failure = match read {
+            Ok(digests) if agrees(image, reference, length, &digests, algorithm) => {
+                if reference.is_none() {
+                    learn::record(app, image, url, &digests, algorithm).await?;
                 }
-                None => "the data is not the image's".to_owned(),
-            },
-            Err(failure) => failure,
+                let (name, _) = digests.manifest.encode();
+                let known = manifests.insert(name, digests.manifest);
+                drop(permit);
+                keep(app, image, &known.manifest).await;
+                return Ok(known);
+            }
+            Ok(_) => "the data is not the image's".to_owned(),
+            Err(failure) => {
+                differs = false;
+                failure
+            }
         };
         tracing::error!(
             image.id = %image.id,
             store = store_name,
-            location = url,
+            location = shown(url),
             failure,
             "no manifest from this location"
         );
     }
-    Err(ManifestError::Lost)
+    Err(match differs {
+        true => ManifestError::Differs,
+        false => ManifestError::Lost,
+    })
 }
 
 /// Hashes an object as an upload is hashed.
 async fn read_whole(
+    app: &App,
     store: &dyn Store,
     url: &str,
     image: &Image,
     length: u64,
+    algorithm: Algorithm,
 ) -> Result<Digests, String> {
     let size = store.stat(url).await.map_err(|e| e.to_string())?.size;
     if size != length {
         return Err(format!("{size} bytes instead of {length}"));
     }
-    let hashers = Hashers::start(algorithm(image)).map_err(|e| e.to_string())?;
+    let hashers = Hashers::start(algorithm).map_err(|e| e.to_string())?;
     if length > 0 {
         let mut stream = store.get(url, 0..length).await.map_err(|e| e.to_string())?;
         let (mut done, mut said) = (0, Instant::now());
@@ -206,6 +240,9 @@ async fn read_whole(
             done += bytes.len() as u64;
             if said.elapsed() >= SAY_EVERY {
                 tracing::info!(image.id = %image.id, done, of = length, "computing the manifest");
+                if matches!(app.registry.read_local().image(image.id), Ok(None)) {
+                    return Err("the image was deleted".to_owned());
+                }
                 said = Instant::now();
             }
             hashers.update(&bytes).await.map_err(|e| e.to_string())?;
@@ -214,31 +251,35 @@ async fn read_whole(
     hashers.finish().await.map_err(|e| e.to_string())
 }
 
-/// The hash to compute: the record's, or MD5 once more where it has none that is known.
-fn algorithm(image: &Image) -> Algorithm {
+/// The hash to compute: the record's, if it is known here; else the one for data of which it will be
+/// recorded.
+fn algorithm(image: &Image, configured: Algorithm) -> Algorithm {
     let named = image.os_hash_algo.as_deref();
-    named.and_then(Algorithm::parse).unwrap_or(Algorithm::Md5)
+    named.and_then(Algorithm::parse).unwrap_or(configured)
 }
 
-/// The manifest, if the data is the image's in every respect.
-fn agreed(image: &Image, reference: ManifestRef, digests: Digests) -> Option<Manifest> {
-    let Digests {
-        md5,
-        hash,
-        manifest,
-    } = digests;
+/// Whether the data is the image's in every respect.
+fn agrees(
+    image: &Image,
+    reference: Option<ManifestRef>,
+    length: u64,
+    digests: &Digests,
+    algorithm: Algorithm,
+) -> bool {
     let same = |recorded: &Option<String>, found: &str| {
         recorded
             .as_deref()
             .is_none_or(|recorded| recorded.eq_ignore_ascii_case(found))
     };
-    let hash_known = image.os_hash_algo.as_deref() == Some(algorithm(image).as_str());
-    let (name, _) = manifest.encode();
-    let agrees = name.0 == reference.name
-        && manifest.length() == reference.length
-        && same(&image.checksum, &md5)
-        && (!hash_known || same(&image.os_hash_value, &hash));
-    agrees.then_some(manifest)
+    let hash_known = image.os_hash_algo.as_deref() == Some(algorithm.as_str());
+    let named = reference.is_none_or(|reference| {
+        let (name, _) = digests.manifest.encode();
+        name.0 == reference.name
+    });
+    named
+        && digests.manifest.length() == length
+        && same(&image.checksum, &digests.md5)
+        && (!hash_known || same(&image.os_hash_value, &digests.hash))
 }
 
 /// Keeps the body for the next start; one that cannot be kept serves from memory.
@@ -323,12 +364,22 @@ mod tests {
     #[test]
     fn data_is_believed_only_if_all_that_the_record_says_agrees() {
         let (image, reference) = record();
-        assert_eq!(algorithm(&image), Algorithm::Sha512);
-        assert!(agreed(&image, reference, digests()).is_some());
+        assert_eq!(algorithm(&image, Algorithm::Md5), Algorithm::Sha512);
+        let agrees = |image: &Image, reference: ManifestRef| {
+            let algorithm = algorithm(image, Algorithm::Md5);
+            agrees(
+                image,
+                Some(reference),
+                reference.length,
+                &digests(),
+                algorithm,
+            )
+        };
+        assert!(agrees(&image, reference));
         let other = |change: &dyn Fn(&mut Image, &mut ManifestRef)| {
             let (mut image, mut reference) = record();
             change(&mut image, &mut reference);
-            agreed(&image, reference, digests()).is_some()
+            agrees(&image, reference)
         };
         assert!(!other(&|_, reference| reference.name[31] ^= 1));
         assert!(!other(&|_, reference| reference.length = 5));

@@ -12,7 +12,10 @@ use glimpse_cache::{Damage, Source};
 use glimpse_registry::image::{Image, ImageId};
 use glimpse_store::{Store, StoreError};
 
-use crate::app::{App, Stores};
+use crate::{
+    app::{App, Stores},
+    outbound::shown,
+};
 
 /// The locations of one image in the order in which they are asked.
 pub struct Locations {
@@ -117,7 +120,7 @@ impl Source for ChunkSource {
                             image.id = %self.locations.image,
                             offset = self.offset,
                             store = name,
-                            location = url,
+                            location = shown(url),
                             %error,
                             "reading a chunk failed"
                         );
@@ -147,7 +150,7 @@ impl Source for ChunkSource {
                     image.id = %image,
                     offset = self.offset,
                     store = from.map(|(name, _, _)| name),
-                    location = from.map(|(_, _, url)| url),
+                    location = from.map(|(_, _, url)| shown(url)),
                     "a store gave damaged data"
                 );
             }

@@ -97,11 +97,13 @@ impl Outbound {
     /// Asks for what a source has, without the data. The size is always said.
     pub async fn size(&self, url: &str, follow: Follow) -> Result<u64, FetchError> {
         let deadline = Instant::now() + self.bounds.connect_timeout + self.bounds.idle_timeout;
-        let response = self
-            .open(Method::HEAD, url, HeaderMap::new(), follow, deadline)
-            .await?;
+        let open = |method| self.open(method, url, HeaderMap::new(), follow, deadline);
+        let mut response = open(Method::HEAD).await?;
+        // Some servers know no HEAD; the data is left where it is.
+        if matches!(response.status().as_u16(), 405 | 501) {
+            response = open(Method::GET).await?;
+        }
         succeeded(&response)?;
-        // Of a HEAD only the header tells: there is no body to measure.
         length(response.headers()).ok_or(FetchError::BadAnswer("no Content-Length"))
     }
 

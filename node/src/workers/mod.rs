@@ -5,6 +5,7 @@
 //! the waiting between steps is. What would cost data if it were decided wrongly is decided by pure
 //! functions of facts (`decide.rs`).
 
+pub mod hashing;
 pub mod importer;
 pub mod policy;
 pub mod prefetcher;
@@ -156,6 +157,8 @@ pub fn spawn_all(app: &Arc<App>, shutdown: &CancellationToken) -> WorkersHandle 
     handle.spawn(prefetcher, config.clone(), shutdown.clone());
     let importer = importer::Importer::new(Arc::clone(app));
     handle.spawn(importer, config.clone(), shutdown.clone());
+    let hashing = hashing::Hashing::new(Arc::clone(app));
+    handle.spawn(hashing, config.clone(), shutdown.clone());
     handle
 }
 

@@ -114,9 +114,7 @@ impl Prefetcher {
 
     async fn begin(&self, image: Arc<Image>) -> Result<Job, Failed> {
         let app = &self.app;
-        let reference = image.manifest.as_ref();
-        let reference = reference.ok_or(Failed::Final("the image has no manifest".into()))?;
-        let known = app.data.manifests.of(reference, &image, app).await;
+        let known = app.data.manifests.of(&image, app).await;
         let known = known.map_err(|error| Failed::ForNow(error.to_string()))?;
         let slots = app.cache.stats().slots;
         if known.manifest.names().len() as u64 > slots {

@@ -36,7 +36,7 @@ use tokio::time::Instant;
 
 use self::decide::{Fate, Removal, Upload};
 use super::{Progress, StepError, Worker, backoff};
-use crate::{app::App, config::ReaperConfig, data::objects};
+use crate::{app::App, config::ReaperConfig, data::objects, outbound::shown};
 
 /// The worker.
 pub struct Reaper {
@@ -322,7 +322,7 @@ impl Reaper {
         tracing::warn!(
             image.id = %pending.image_id,
             store = pending.location.store,
-            url = pending.location.url,
+            url = shown(&pending.location.url),
             %error,
             again_in = ?pause,
             "deleted data could not be removed"

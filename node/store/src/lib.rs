@@ -4,6 +4,7 @@
 pub mod buffer;
 mod errors;
 pub mod file;
+pub mod http;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

@@ -1,5 +1,7 @@
 //! Commands on an image itself: create, update, delete, deactivate, tags.
 
+use std::sync::Arc;
+
 use super::{Change, Draft, StateView, Step, charged, tasks::staged_charge};
 use crate::{
     encoding::fault,
@@ -50,37 +52,10 @@ impl<V: StateView> Draft<'_, V> {
         expected: Version,
         attributes: &Attributes,
     ) -> Step {
-        let before = self.image(id)?;
-        if before.version != expected {
-            return Err(Rejection::VersionConflict {
-                current: before.version,
-            }
-            .into());
-        }
-        let old = &before.attributes;
-        let formats_change = old.disk_format != attributes.disk_format
-            || old.container_format != attributes.container_format;
-        if formats_change && !matches!(before.status, Status::Queued | Status::Importing) {
-            return Err(Rejection::FormatsFrozen.into());
-        }
+        let before = self.at_version(id, expected)?;
+        check_formats(&before, attributes)?;
+        self.recharge(&before, attributes.owner.as_deref(), charged(&before))?;
         let upload = self.view.upload(id)?;
-        if old.owner != attributes.owner {
-            let reserved = upload.as_ref().map_or(0, |state| state.upload.reserved);
-            let reserved = reserved.saturating_add(staged_charge(&before));
-            let live = charged(&before);
-            self.put_usage(old.owner.as_deref(), |usage| {
-                usage.live = usage.live.saturating_sub(live);
-                usage.reserved = usage.reserved.saturating_sub(reserved);
-            })?;
-            self.put_usage(attributes.owner.as_deref(), |usage| {
-                usage.live = usage.live.saturating_add(live);
-                usage.reserved = usage.reserved.saturating_add(reserved);
-            })?;
-            if let Some(mut state) = upload.clone() {
-                state.owner.clone_from(&attributes.owner);
-                self.changes.push(Change::PutUpload(id, state));
-            }
-        }
         let after = Image {
             attributes: attributes.clone(),
             ..Image::clone(&before)
@@ -89,6 +64,16 @@ impl<V: StateView> Draft<'_, V> {
         let mut shown = Image::clone(&after);
         shown.upload = upload.map(|state| state.upload);
         Ok(Outcome::Image(Box::new(shown)))
+    }
+
+    /// The image, if it is still at that version.
+    pub(super) fn at_version(&self, id: ImageId, expected: Version) -> Step<Arc<Image>> {
+        let image = self.image(id)?;
+        if image.version == expected {
+            return Ok(image);
+        }
+        let current = image.version;
+        Err(Rejection::VersionConflict { current }.into())
     }
 
     /// The upload's row, if there is one, stays: its bytes are still to be found and removed.
@@ -175,6 +160,17 @@ impl<V: StateView> Draft<'_, V> {
             Err(Rejection::ForbiddenMove { from, to }.into())
         }
     }
+}
+
+/// Refuses other formats for an image that has data.
+pub(super) fn check_formats(before: &Image, attributes: &Attributes) -> Step<()> {
+    let old = &before.attributes;
+    let change = old.disk_format != attributes.disk_format
+        || old.container_format != attributes.container_format;
+    if change && !matches!(before.status, Status::Queued | Status::Importing) {
+        return Err(Rejection::FormatsFrozen.into());
+    }
+    Ok(())
 }
 
 /// Refuses what would be more than the quota.

@@ -220,7 +220,7 @@ impl<V: StateView> Draft<'_, V> {
     }
 }
 
-fn used(usage: Usage) -> u64 {
+pub(super) fn used(usage: Usage) -> u64 {
     usage.live.saturating_add(usage.reserved)
 }
 

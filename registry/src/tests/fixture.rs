@@ -9,7 +9,7 @@ use redb::{StorageBackend, backends::InMemoryBackend};
 
 use super::metadefs::random_metadef_command;
 use crate::{
-    command::{Bounds, Command, CommandId, Envelope, UploadedData},
+    command::{Bounds, Command, CommandId, Envelope, ImageData, UploadedData},
     encoding::encode_envelope,
     image::{
         Attributes, Image, ImageId, Location, ManifestRef, Member, MemberStatus, Timestamp,
@@ -318,6 +318,38 @@ pub(super) fn random_attributes(rng: &mut StdRng) -> Attributes {
     }
 }
 
+/// Of an image with up to three locations, of few.
+fn random_data(rng: &mut StdRng) -> ImageData {
+    let count = rng.random_range(0..3);
+    let locations: Vec<_> = (0..count)
+        .map(|_| {
+            let url = format!("http://h/{}", rng.random_range(0..4));
+            Location {
+                url,
+                store: "web".to_owned(),
+                metadata: BTreeMap::new(),
+            }
+        })
+        .collect();
+    ImageData {
+        status: *pick(
+            rng,
+            &[
+                Status::Queued,
+                Status::Importing,
+                Status::Active,
+                Status::Saving,
+            ],
+        ),
+        size: Some(rng.random_range(0..2000)),
+        checksum: None,
+        os_hash_algo: None,
+        os_hash_value: None,
+        locations,
+        manifest: None,
+    }
+}
+
 /// A command that is often lawful. `known`: what to expect of images as they are.
 pub(super) fn random_command(
     rng: &mut StdRng,
@@ -391,7 +423,14 @@ pub(super) fn random_command(
             quota,
             lease_until,
         },
-        18 => match rng.random_range(0..10) {
+        18 => match rng.random_range(0..13) {
+            10.. => Command::SetData {
+                id,
+                expected: if rng.random_bool(0.9) { version } else { 1 },
+                attributes: random_attributes(rng),
+                data: random_data(rng),
+                quota,
+            },
             0..7 => finish(number, upload.0, rng.random_range(0..2000), quota),
             7 => Command::CondemnUpload {
                 id,

@@ -12,7 +12,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    command::{Bounds, Command, CommandId, Envelope, UploadedData},
+    command::{Bounds, Command, CommandId, Envelope, ImageData, UploadedData},
     encoding::{decode, decode_envelope, encode, encode_envelope},
     image::{
         Attributes, Image, ImageId, Location, ManifestRef, Member, MemberStatus, PendingDelete,
@@ -236,6 +236,21 @@ fn commands() -> Vec<Command> {
             upload,
             lease_seen: Timestamp(25),
         },
+        Command::SetData {
+            id,
+            expected: 55,
+            attributes: attributes(),
+            data: ImageData {
+                status: Status::Active,
+                size: Some(56),
+                checksum: Some("checksum".to_owned()),
+                os_hash_algo: Some("algo".to_owned()),
+                os_hash_value: Some("hash".to_owned()),
+                locations: vec![location()],
+                manifest: Some(manifest()),
+            },
+            quota: Some(57),
+        },
     ]
 }
 
@@ -396,6 +411,7 @@ fn rejections() -> Vec<Rejection> {
         Rejection::TaskLost,
         Rejection::TaskCancelled,
         Rejection::TooManyTasks,
+        Rejection::LastLocation,
     ]
 }
 

@@ -12,8 +12,11 @@ use super::{
     oracle::World,
 };
 use crate::{
-    command::Command,
-    image::{Image, ImageId, Member, MemberStatus, PendingDelete, Timestamp, Upload, Visibility},
+    command::{Command, ImageData},
+    image::{
+        Attributes, Image, ImageId, Member, MemberStatus, PendingDelete, Timestamp, Upload,
+        Visibility,
+    },
     outcome::{CountedThing, Outcome, Rejection},
     status::Status,
     view::View,
@@ -74,6 +77,45 @@ impl Model {
                 requested,
                 limit,
             }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_data(
+        &self,
+        image: &Image,
+        expected: u64,
+        attributes: &Attributes,
+        data: &ImageData,
+        quota: Option<u64>,
+    ) -> Result<(), Rejection> {
+        if image.version != expected {
+            return Err(Rejection::VersionConflict {
+                current: image.version,
+            });
+        }
+        let (from, to) = (image.status, data.status);
+        if from == Status::Saving || to == Status::Saving || from != to && !from.may_become(to) {
+            return Err(Rejection::ForbiddenMove { from, to });
+        }
+        let formats = (&attributes.disk_format, &attributes.container_format);
+        if from == Status::Queued && to != from && (formats.0.is_none() || formats.1.is_none()) {
+            return Err(Rejection::FormatsUnset);
+        }
+        let old = &image.attributes;
+        if !matches!(from, Status::Queued | Status::Importing)
+            && formats != (&old.disk_format, &old.container_format)
+        {
+            return Err(Rejection::FormatsFrozen);
+        }
+        if to == Status::Active && data.locations.is_empty() && !image.locations.is_empty() {
+            return Err(Rejection::LastLocation);
+        }
+        let bytes = |size: Option<u64>, count: usize| size.unwrap_or(0) * count as u64;
+        let before = bytes(image.size, image.locations.len());
+        let after = bytes(data.size, data.locations.len());
+        match after.checked_sub(before) {
+            Some(more) if more > 0 => self.fits(attributes.owner.as_deref(), 0, more, quota),
             _ => Ok(()),
         }
     }
@@ -140,6 +182,41 @@ impl Model {
                     return Err(Rejection::FormatsFrozen);
                 }
                 self.touch(*id, index, now).attributes = attributes.clone();
+                if let Some((_, owner)) = self.uploads.get_mut(id) {
+                    owner.clone_from(&attributes.owner);
+                }
+                Ok(self.shown(*id))
+            }
+            Command::SetData {
+                id,
+                expected,
+                attributes,
+                data,
+                quota,
+            } => {
+                let image = find(id)?;
+                self.check_data(&image, *expected, attributes, data, *quota)?;
+                for location in &image.locations {
+                    if !data.locations.iter().any(|kept| kept.url == location.url) {
+                        self.sequence += 1;
+                        let pending = PendingDelete {
+                            sequence: self.sequence,
+                            image_id: *id,
+                            location: location.clone(),
+                            queued_at: now,
+                        };
+                        self.pending.insert(self.sequence, pending);
+                    }
+                }
+                let image = self.touch(*id, index, now);
+                image.attributes = attributes.clone();
+                image.status = data.status;
+                image.size = data.size;
+                image.checksum.clone_from(&data.checksum);
+                image.os_hash_algo.clone_from(&data.os_hash_algo);
+                image.os_hash_value.clone_from(&data.os_hash_value);
+                image.locations.clone_from(&data.locations);
+                image.manifest = data.manifest;
                 if let Some((_, owner)) = self.uploads.get_mut(id) {
                     owner.clone_from(&attributes.owner);
                 }

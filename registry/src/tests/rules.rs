@@ -1,6 +1,7 @@
 //! One test per rule of the machine, by the family of commands.
 
 mod applying;
+mod data;
 mod images;
 mod members;
 mod metadefs;

@@ -419,7 +419,7 @@ async fn updated_at_moves_and_created_at_stays() {
 }
 
 #[tokio::test]
-async fn locations_are_shown_where_configured_and_not_taken_yet() {
+async fn locations_are_shown_where_configured_and_none_are_taken_without_a_store_for_them() {
     let node = Setup::new()
         .set("api.show_multiple_locations", true)
         .start()
@@ -428,12 +428,24 @@ async fn locations_are_shown_where_configured_and_not_taken_yet() {
     let id = client.active(json!({}), "bytes").await;
     let shown = client.show(&id).await.expect(200).json()["locations"].clone();
     assert_eq!(shown.as_array().map(Vec::len), Some(1));
-    for document in [
-        json!([{"op": "replace", "path": "/locations", "value": shown}]),
-        json!([{"op": "add", "path": "/locations/-", "value": shown[0]}]),
-        json!([{"op": "remove", "path": "/locations/0"}]),
+    for (document, status) in [
+        // The same again is no change.
+        (
+            json!([{"op": "replace", "path": "/locations", "value": shown}]),
+            200,
+        ),
+        (
+            json!([{"op": "add", "path": "/locations/-", "value": shown[0]}]),
+            400,
+        ),
+        (
+            json!([{"op": "add", "path": "/locations/-",
+                 "value": {"url": "http://example.org/x", "metadata": {}}}]),
+            400,
+        ),
+        (json!([{"op": "remove", "path": "/locations/0"}]), 403),
     ] {
-        client.patch(&id, document).await.expect(403);
+        client.patch(&id, document).await.expect(status);
     }
     assert_eq!(client.show(&id).await.json()["locations"], shown);
     assert_eq!(client.download(&id).await.expect(200).text(), "bytes");

@@ -79,6 +79,43 @@ where
     a_bad_key_is_refused(&*make().await).await;
 }
 
+/// What a driver that cannot write has to pass. `url` names an object with this data, `missing` none.
+pub async fn read_only(store: &dyn Store, url: &str, missing: &str, data: &Bytes) {
+    let len = data.len() as u64;
+    assert!(!store.capabilities().writable);
+    assert_eq!(store.stat(url).await.unwrap().size, len);
+    for range in [0..0, 0..len, 1..2, len / 3..len / 2, len - 1..len] {
+        let from = usize::try_from(range.start).unwrap();
+        let to = usize::try_from(range.end).unwrap();
+        let got = collect(store, url, range.clone()).await.unwrap();
+        assert!(got == data[from..to], "{range:?}");
+    }
+    for range in [0..len + 1, len..len + 1, len + 5..len + 6] {
+        let got = collect(store, url, range.clone()).await;
+        assert!(matches!(got, Err(StoreError::Damaged(_))), "{range:?}");
+    }
+    assert!(matches!(
+        store.stat(missing).await,
+        Err(StoreError::NotFound)
+    ));
+    let got = collect(store, missing, 0..1).await;
+    assert!(matches!(got, Err(StoreError::NotFound)), "{got:?}");
+    let put = store.put("key", None).await.map(drop);
+    assert!(matches!(put, Err(StoreError::Unsupported(_))), "{put:?}");
+    let deleted = store.delete(url).await;
+    assert!(matches!(deleted, Err(StoreError::Unsupported(_))));
+    assert_eq!(list(store).await, []);
+    assert_eq!(store.remove_unfinished().await.unwrap(), 0);
+    for url in ["", "nothing", "unknown://a/b", "file:///etc/passwd"] {
+        let stat = store.stat(url).await;
+        assert!(matches!(stat, Err(StoreError::BadLocation)), "{url}");
+        let deleted = store.delete(url).await;
+        assert!(matches!(deleted, Err(StoreError::BadLocation)), "{url}");
+        let got = collect(store, url, 0..1).await;
+        assert!(matches!(got, Err(StoreError::BadLocation)), "{url}");
+    }
+}
+
 async fn what_is_put_is_got(store: &dyn Store) {
     let sizes = [
         0,

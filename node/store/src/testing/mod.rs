@@ -9,5 +9,5 @@
 mod conformance;
 mod sim_disk;
 
-pub use conformance::{collect, conformance, put};
+pub use conformance::{collect, conformance, put, read_only};
 pub use sim_disk::SimDisk;
