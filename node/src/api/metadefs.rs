@@ -2,7 +2,7 @@
 //!
 //! Every kind of definition goes the same way: its body is checked, its namespace found, the policy
 //! asked about the namespace, one command proposed. What differs between the kinds stands in
-//! [`definitions::Words`].
+//! `definitions::Words`.
 
 mod bodies;
 mod definitions;

@@ -92,7 +92,7 @@ enum ConfigCommand {
     ///
     /// Standard error says what is not in it and why: "lost" changes what the node does (exit code
     /// 3), "dropped" does not, "note" is worth knowing. No value is said there. Variables
-    /// OS_<GROUP>__<NAME> of the environment stand in place of options, as for Glance.
+    /// `OS_<GROUP>__<NAME>` of the environment stand in place of options, as for Glance.
     FromGlance {
         /// glance-api.conf, which has the last word, glance-image-import.conf, and the files of Swift
         /// references and property protections that they name
