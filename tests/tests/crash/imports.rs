@@ -25,8 +25,10 @@ enum Way {
 #[tokio::test(flavor = "multi_thread")]
 async fn imports_that_are_killed_go_on_or_are_undone() {
     let mut random = Random::from_env("GLIMPSE_CRASH_SEED");
-    let rounds = std::env::var("GLIMPSE_KILL_ROUNDS").ok();
-    let rounds = rounds.and_then(|rounds| rounds.parse().ok()).unwrap_or(10);
+    // One for twenty kills of the other test: a round here is that much longer.
+    let kills = std::env::var("GLIMPSE_KILL_ROUNDS").ok();
+    let kills = kills.and_then(|kills| kills.parse().ok()).unwrap_or(200);
+    let rounds = (kills / 20).max(1);
     let mut node = Setup::new()
         .more_stores("b")
         .set("import.max_parallel_stores", 2)
