@@ -74,9 +74,8 @@ def serve(folder, port):
         os._exit(0)
 
     threading.Thread(target=end, daemon=True).start()
-    # SQLite takes one writer.
-    threads = int(os.environ.get('KEYSTONE_THREADS', '2'))
-    waitress.serve(application, host='127.0.0.1', port=int(port), threads=threads)
+    # One: of two that read and then write, SQLite answers one that it is locked, and that is a 500.
+    waitress.serve(application, host='127.0.0.1', port=int(port), threads=1)
 
 
 if __name__ == '__main__':

@@ -77,7 +77,7 @@ def keystone(python, work):
     subprocess.run([python, script, "prepare", folder], check=True, capture_output=True)
     url = f"http://127.0.0.1:{port}/v3"
     # Tempest makes and removes users all the time: of two writers one would find the database locked.
-    environment = {**os.environ, "KEYSTONE_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     with process([python, script, "serve", folder, str(port)], os.path.join(folder, "output"), url, env=environment):
         yield url
 

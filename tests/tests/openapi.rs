@@ -13,7 +13,7 @@ const CONFIG: &str = r#"
 hooks = "hooks.py"
 
 [phases.coverage]
-unexpected-methods = ["GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS"]
+unexpected-methods = ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"]
 "#;
 
 const HOOKS: &str = r#"
@@ -71,7 +71,7 @@ async fn no_request_that_is_made_of_the_description_is_a_failure_of_the_node() {
     let client = node.client();
     // Something to find, and to do harm to.
     let id = client.active(json!({}), "data").await;
-    client.share(&id, "someone").await.expect(403);
+    client.share(&id, "someone").await.expect(200);
     let folder = node.folder().to_owned();
     std::fs::write(folder.join("schemathesis.toml"), CONFIG).unwrap();
     std::fs::write(folder.join("hooks.py"), HOOKS).unwrap();
