@@ -49,8 +49,10 @@ pub(crate) fn keystone(workspace: &Workspace, _budget: Budget) -> Result<Outcome
         .env("PYTHONWARNINGS", "ignore");
     command::run(&mut prepare)?;
     let mut tests = black_box(workspace);
+    // One at a time: they share a Keystone on SQLite, which takes one writer.
     tests
         .args(["--test", "keystone", "--", "--include-ignored"])
+        .args(["--test-threads", "1"])
         .env("GLIMPSE_KEYSTONE", python)
         .env("GLIMPSE_KEYSTONE_FOLDER", &folder);
     command::run_tests(&mut tests, 9, &[])?;
