@@ -1,6 +1,6 @@
 //! The description of the API before real tools: a validator, and a fuzzer that makes requests of it.
-//! Stage `openapi` installs them and sets `GLIMPSE_OPENAPI_TOOLS` (the programs' folder) and
-//! `GLIMPSE_FUZZ_SECONDS`.
+//! Stage `openapi` installs them and sets `GLIMPSE_OPENAPI_TOOLS` (the programs' folder),
+//! `GLIMPSE_FUZZ_SECONDS` and, but for `--full`, `GLIMPSE_FUZZ_SEED`.
 
 use std::{path::PathBuf, process::Command};
 
@@ -77,7 +77,8 @@ async fn no_request_that_is_made_of_the_description_is_a_failure_of_the_node() {
     std::fs::write(folder.join("hooks.py"), HOOKS).unwrap();
     let url = format!("http://{}/openapi.json", node.address());
     let seconds = std::env::var("GLIMPSE_FUZZ_SECONDS").unwrap_or("120".to_owned());
-    let arguments = [
+    let seed = std::env::var("GLIMPSE_FUZZ_SEED").ok();
+    let mut arguments = vec![
         "run",
         &url,
         "--checks",
@@ -89,6 +90,9 @@ async fn no_request_that_is_made_of_the_description_is_a_failure_of_the_node() {
         "--warnings",
         "off",
     ];
+    if let Some(seed) = &seed {
+        arguments.extend(["--seed", seed]);
+    }
     run("schemathesis", &arguments, folder).await;
     client.show(&id).await;
     assert_eq!(node.metric("http_panics_total").await, 0.0);
