@@ -94,11 +94,22 @@ impl Api {
             match last["status"].as_str() {
                 Some("active") => return Ok(()),
                 Some("importing") => std::thread::sleep(Duration::from_millis(5)),
+                // Not begun yet, or failed.
+                Some("queued") if self.last_task(id)? != "failure" => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 _ => break,
             }
         }
         let tasks = self.get(&format!("/v2/images/{id}/tasks"))?;
         bail!("the import did not end well: {last} {tasks}")
+    }
+
+    /// How the image's task is.
+    fn last_task(self, id: &str) -> Result<String> {
+        let tasks = self.get(&format!("/v2/images/{id}/tasks"))?;
+        let status = tasks["tasks"][0]["status"].as_str();
+        Ok(status.unwrap_or_default().to_owned())
     }
 
     fn call(self, method: &str, path: &str, kind: &str, body: &[u8]) -> Result<Vec<u8>> {

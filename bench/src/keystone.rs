@@ -63,6 +63,8 @@ impl Keystone {
                 PASSWORD,
                 "--bootstrap-public-url",
                 &base,
+                "--bootstrap-internal-url",
+                &base,
             ],
         ] {
             process::run(
@@ -118,6 +120,11 @@ impl Keystone {
             .find(|(name, _)| name.eq_ignore_ascii_case("x-subject-token"))
             .map(|(_, token)| token.to_owned())
             .context("an answer without a token")
+    }
+
+    /// The endpoint, asked with a new token.
+    pub(crate) fn asked(&self, api: Api) -> Result<Api> {
+        Ok(api.with(format!("X-Auth-Token: {}\r\n", self.token()?)))
     }
 
     /// Our settings for it.

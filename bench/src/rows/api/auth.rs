@@ -25,7 +25,7 @@ pub(super) fn run(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
     let keystone = Keystone::start(&options.dir)?;
     let data = super::super::fresh(options, "glimpse-auth")?;
     let node = Glimpse::start_with(options, &data, &keystone.of_glimpse())?;
-    let ours = asked_with(node.api, &keystone.token()?);
+    let ours = keystone.asked(node.api)?;
     if cold {
         new_tokens(options, &keystone, ours, rows)?;
     }

@@ -1,4 +1,5 @@
-//! `import` and `convert`: web-download of a large object, plain and with conversion to raw.
+//! `import` and `convert`: web-download of a large object, plain and with conversion to raw. Behind a
+//! Keystone: without a project the reference cannot make a task.
 
 use std::{path::Path, process::Command, time::Instant};
 
@@ -8,6 +9,7 @@ use crate::{
     Options,
     api::Api,
     glimpse::Glimpse,
+    keystone::Keystone,
     nginx::Nginx,
     process,
     reference::Reference,
@@ -20,16 +22,18 @@ pub(super) fn run(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
     }
     let object = super::super::object(options)?;
     let nginx = Nginx::start(&options.dir, &options.dir.join("www"))?;
+    let keystone = Keystone::start(&options.dir)?;
+    let peers = (&nginx, &keystone);
     if options.wants("import") {
         let what = "web-download to active, reference";
-        row(options, &nginx, "import", what, "object", 3.0, rows)?;
+        row(options, peers, "import", what, "object", 3.0, rows)?;
     }
     if options.wants("convert") {
         process::install("qemu-img", &["qemu-utils"])?;
         let qcow2 = object.with_extension("qcow2");
         convert(&object, &qcow2)?;
         let what = "import of qcow2 converted to raw, reference";
-        row(options, &nginx, "convert", what, "object.qcow2", 1.2, rows)?;
+        row(options, peers, "convert", what, "object.qcow2", 1.2, rows)?;
     }
     Ok(())
 }
@@ -45,7 +49,7 @@ fn convert(from: &Path, to: &Path) -> Result<()> {
 
 fn row(
     options: &Options,
-    nginx: &Nginx,
+    (nginx, keystone): (&Nginx, &Keystone),
     id: &'static str,
     what: &str,
     object: &str,
@@ -61,15 +65,16 @@ fn row(
     let data = super::super::fresh(options, "glimpse-import")?;
     let settings = format!(
         "[import]\nmethods = [\"web-download\"]\nplugins = [\"{plugin}\"]
-[import.uri_filter]\nallowed_hosts = [\"127.0.0.1\"]\nallowed_ports = []\n"
+[import.uri_filter]\nallowed_hosts = [\"127.0.0.1\"]\nallowed_ports = []\n{}",
+        keystone.of_glimpse()
     );
     let ours = Glimpse::start_with(options, &data, &settings)?;
     let settings = format!(
         "[import_filtering_opts]\nallowed_hosts = [127.0.0.1]\nallowed_ports = []
-[image_import_opts]\nimage_import_plugins = ['{plugin}']\n[image_conversion]\noutput_format = raw\n"
+[image_import_opts]\nimage_import_plugins = ['{plugin}']\n[image_conversion]\noutput_format = raw\n{}",
+        keystone.of_reference()
     );
-    let policy = "\"context_is_admin\": \"@\"\n";
-    let peer = Reference::start_with(&options.dir, &settings, policy)
+    let peer = Reference::start_with(&options.dir, &settings, "{}\n")
         .inspect_err(|e| eprintln!("the reference service did not start: {e:#}"))
         .ok();
     let url = format!("http://127.0.0.1:{}/{object}", nginx.api.port);
@@ -84,9 +89,9 @@ fn row(
     };
     let (mut we, mut they) = (Vec::new(), Vec::new());
     for _ in 0..options.rounds {
-        we.push(once(ours.api)?);
+        we.push(once(keystone.asked(ours.api)?)?);
         if let Some(peer) = &peer {
-            they.push(once(peer.api)?);
+            they.push(once(keystone.asked(peer.api)?)?);
         }
     }
     rows.push(Row::new(
