@@ -23,17 +23,8 @@ pub(crate) struct Keystone {
 impl Keystone {
     /// Installs and starts it; state is made anew.
     pub(crate) fn start(dir: &Path) -> Result<Self> {
-        let venv = dir.join("venv-keystone");
+        let venv = process::venv(dir, "venv-keystone", "keystone-manage", &PACKAGES)?;
         let bin = venv.join("bin");
-        if !bin.join("keystone-manage").exists() {
-            println!("installing keystone");
-            process::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-            process::run(
-                Command::new(bin.join("pip"))
-                    .args(["install", "-q"])
-                    .args(PACKAGES),
-            )?;
-        }
         let dir = dir.join("keystone");
         let _ = std::fs::remove_dir_all(&dir);
         for keys in ["fernet", "credential"] {

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     net::TcpStream,
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -182,6 +182,21 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The environment of this name below `dir`, with these packages of the Python index; made unless
+/// `program` is in it.
+pub(crate) fn venv(dir: &Path, name: &str, program: &str, packages: &[&str]) -> Result<PathBuf> {
+    let venv = dir.join(name);
+    let bin = venv.join("bin");
+    if !bin.join(program).exists() {
+        println!("installing {}", packages.join(" "));
+        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        run(Command::new(bin.join("pip"))
+            .args(["install", "-q"])
+            .args(packages))?;
+    }
+    Ok(venv)
 }
 
 /// Installs Debian packages unless `program` is there.

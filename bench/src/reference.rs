@@ -34,17 +34,8 @@ impl Reference {
 
     /// The same with more settings, as sections of its configuration, and this policy.
     pub(crate) fn start_with(dir: &Path, settings: &str, policy: &str) -> Result<Self> {
-        let venv = dir.join("venv-reference");
+        let venv = process::venv(dir, "venv-reference", "glance-manage", &PACKAGES)?;
         let bin = venv.join("bin");
-        if !bin.join("glance-manage").exists() {
-            println!("installing the reference service");
-            process::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-            process::run(
-                Command::new(bin.join("pip"))
-                    .args(["install", "-q"])
-                    .args(PACKAGES),
-            )?;
-        }
         let dir = dir.join("reference");
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(dir.join("etc"))?;
