@@ -1,3 +1,5 @@
+//! The driver over objects in memory: that it is read-only, and which URLs are locations.
+
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
