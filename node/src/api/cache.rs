@@ -338,7 +338,7 @@ async fn surveyed(app: &Arc<App>) -> Result<Survey, ApiError> {
     let one = images::turn(app, turn).await?;
     let view = app.registry.read().await?;
     let app = Arc::clone(app);
-    blocking(move || {
+    images::blocking(move || {
         // Works on when its client has gone.
         let _one = one;
         cached::survey(&app, &view)
@@ -351,7 +351,7 @@ async fn forget(app: &Arc<App>, view: View, id: ImageId) -> Result<(), ApiError>
     let turn = Arc::clone(&app.data.cached.surveys).acquire_owned();
     let one = images::turn(app, turn).await?;
     let working = Arc::clone(app);
-    let dropped = blocking(move || {
+    let dropped = images::blocking(move || {
         let _one = one;
         cached::forget(&working, &view, id)
     });
@@ -363,7 +363,7 @@ async fn forget(app: &Arc<App>, view: View, id: ImageId) -> Result<(), ApiError>
 async fn clear_pool(app: &Arc<App>) -> Result<(), ApiError> {
     app.data.cached.clear();
     let working = Arc::clone(app);
-    let bytes = blocking(move || working.cache.clear()).await?;
+    let bytes = images::blocking(move || working.cache.clear()).await?;
     tracing::info!(bytes, "the cache was cleared");
     Ok(())
 }
@@ -371,21 +371,9 @@ async fn clear_pool(app: &Arc<App>) -> Result<(), ApiError> {
 /// Makes what was changed durable, before it is answered.
 async fn save(app: &Arc<App>) -> Result<(), ApiError> {
     let app = Arc::clone(app);
-    let saved = blocking(move || app.data.cached.save()).await?;
+    let saved = images::blocking(move || app.data.cached.save()).await?;
     saved.map_err(|cause| {
         tracing::warn!(cause, "what is known of cached images was not written");
         ApiError::unavailable("The change could not be written to disk.")
     })
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => Ok(done),
-        Err(broken) => match broken.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(ApiError::unavailable("The node is stopping.")),
-        },
-    }
 }

@@ -32,9 +32,9 @@ use crate::{
     policy::{self, image::check_project},
 };
 
-/// How often a PATCH or a conditional DELETE starts over because somebody else was faster. Who has
+/// How often a PATCH, a conditional DELETE or the removal of a copy starts over because somebody else was faster. Who has
 /// its turn meets only writers that have not met a conflict yet, and each of those only once.
-const ATTEMPTS: usize = 16;
+pub(super) const ATTEMPTS: usize = 16;
 
 /// Queues at which updates of contended images stand; images share them by id. Few images are
 /// contended at once, so that hardly any two stand at one; a queue costs some bytes.
@@ -170,13 +170,20 @@ pub(super) async fn list(
     let one = turn(app, Arc::clone(&api.pages).acquire_owned()).await?;
     let view = app.registry.read().await?;
     let app = Arc::clone(app);
-    let page = tokio::task::spawn_blocking(move || {
+    blocking(move || {
         // Works on when its client has gone.
         let _one = one;
         page(&app, &context, &view, &listing)
-    });
-    match page.await {
-        Ok(page) => page,
+    })
+    .await?
+}
+
+/// Work that may block, off the threads that serve. A panic in it is one of the request.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done),
         Err(broken) => match broken.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(ApiError::unavailable("The node is stopping.")),
@@ -456,6 +463,6 @@ pub(super) fn no_content() -> Response {
 }
 
 /// The record changed under every attempt.
-fn contended() -> ApiError {
+pub(super) fn contended() -> ApiError {
     ApiError::unavailable("The image is being changed by others too often.")
 }

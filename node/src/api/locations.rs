@@ -20,9 +20,6 @@ use crate::{
     data::learn::HASHING,
 };
 
-/// How often the removal of a copy starts over because the image was changed by others.
-const ATTEMPTS: usize = 16;
-
 /// `GET /v2/images/{id}/locations`
 pub(super) async fn list(app: &App, context: &Context, id: &str) -> Result<Response, ApiError> {
     let image = images::find(app, context, id).await?;
@@ -174,7 +171,7 @@ pub(super) async fn remove_from_store(
             "The selected store {store} is not available on this node."
         )));
     }
-    for _ in 0..ATTEMPTS {
+    for _ in 0..images::ATTEMPTS {
         let image = images::find(app, context, id).await?;
         authorize::check(&app.policy, "get_image_location", context, &image)?;
         authorize::check(&app.policy, "delete_image_location", context, &image)?;
@@ -216,9 +213,7 @@ pub(super) async fn remove_from_store(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(ApiError::unavailable(
-        "The image is being changed by others too often.",
-    ))
+    Err(images::contended())
 }
 
 #[cfg(test)]

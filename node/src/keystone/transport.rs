@@ -9,7 +9,7 @@ use reqwest::{Certificate, Identity, Method, RequestBuilder};
 use tokio::sync::Semaphore;
 
 use super::{Error, SetupError};
-use crate::config::KeystoneConfig;
+use crate::{config::KeystoneConfig, outbound::chain};
 
 /// Before the second attempt; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -39,8 +39,7 @@ impl Transport {
             true => bare.to_owned(),
             false => format!("{bare}/v3"),
         };
-        // The process has one cryptography: it is there, or this is it.
-        drop(rustls::crypto::ring::default_provider().install_default());
+        crate::tls::use_ring();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("glimpse/", env!("CARGO_PKG_VERSION")))
             // A redirect would take tokens elsewhere.
@@ -119,16 +118,9 @@ fn passes(status: StatusCode) -> bool {
     matches!(status.as_u16(), 502..=504)
 }
 
-/// With all causes, and without the URL, which the configuration has.
+/// Without the URL, which the configuration has.
 fn failed(error: reqwest::Error) -> Error {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(below) = cause {
-        text.push_str(&format!(": {below}"));
-        cause = below.source();
-    }
-    Error::Unreachable(text)
+    Error::Unreachable(chain(error))
 }
 
 fn read(key: &'static str, path: &std::path::Path) -> Result<Vec<u8>, SetupError> {

@@ -69,7 +69,7 @@ fn find_refused(error: &reqwest::Error) -> Option<Refused> {
 }
 
 /// An error with its causes, without the URL.
-pub(super) fn chain(error: reqwest::Error) -> String {
+pub(crate) fn chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut source = error.source();

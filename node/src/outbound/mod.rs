@@ -17,5 +17,6 @@ mod tests;
 pub use client::{Follow, Head, Outbound, Tls, shown};
 pub use dns::{Dns, SystemDns};
 pub use error::FetchError;
+pub(crate) use error::chain;
 pub use fetch::Fetch;
 pub use filter::{Filter, Refused};
